@@ -1,0 +1,2 @@
+// The cache by itself, the same that the store uses.
+export { apiKeyCache, LRUCacheImpl } from './index.js';

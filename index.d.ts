@@ -1,0 +1,104 @@
+import type { CacheStats } from './cache.js';
+
+export { apiKeyCache, type CacheStats, type LRUCache, LRUCacheImpl } from './cache.js';
+
+/** The tokens used in one window of five hours. */
+export interface UsageWindow {
+  /** When the window began: ISO 8601, UTC, milliseconds, as `Date.prototype.toISOString` prints it. */
+  window_start: string;
+  /** Tokens used since then. */
+  tokens_used: number;
+}
+
+/** One API key with its quota and its usage. Fields that are not named here are kept as they are. */
+export interface ApiKey {
+  key: string;
+  name: string;
+  /** The model that this key is bound to, where it is. */
+  model?: string;
+  /** The most tokens in five hours. */
+  token_limit_per_5h: number;
+  /** ISO 8601. */
+  expiry_date: string;
+  /** ISO 8601. */
+  created_at: string;
+  /** ISO 8601, the time of the last recorded usage. */
+  last_used: string;
+  /** Tokens used since the key was made. */
+  total_lifetime_tokens: number;
+  usage_windows: UsageWindow[];
+}
+
+/** The data file. */
+export interface ApiKeysData {
+  keys: ApiKey[];
+}
+
+/**
+ * Finds a key, from the cache or from the file as it is now, and caches what it finds, a not-found too. Two hits on an
+ * unchanged entry give the same object. An edit of the file is seen within `CACHE_REVALIDATE_MS`.
+ *
+ * While the file can't be read, its last good state answers and the fault is logged.
+ *
+ * @returns the key's record, `null` when the file has no such key
+ * @throws `ERR_INVALID_ARG_TYPE` when `key` is no string; `EDATA`, or the system's own code, when the file can't be read
+ *   and never could since the module was loaded
+ */
+export function findApiKey(key: string): Promise<ApiKey | null>;
+
+/** The same as {@link findApiKey}. */
+export function getKeyStats(key: string): Promise<ApiKey | null>;
+
+/**
+ * Adds `tokensUsed` to a key's lifetime total and to its current five-hour window, and sets `last_used`. Resolves once
+ * the file holds it, synced to the disk unless `DATA_FSYNC=false`; calls that are made together are written together
+ * and share one promise. A key that the file does not have is left out without an error.
+ *
+ * When it rejects, nothing of that batch is in the file.
+ *
+ * @param tokensUsed any finite number of tokens
+ * @param model the model that used them; only logged
+ * @throws `ERR_INVALID_ARG_TYPE` and `ERR_OUT_OF_RANGE` for arguments that make no sense; `EDATA` when the file can't be
+ *   parsed, which is then left as it is; `ELOCKED` when another holder keeps the lock for longer than `LOCK_TIMEOUT_MS`;
+ *   the system's own code (`ENOSPC`, `EACCES`, `EROFS`, `EBUSY` ...) when the file can't be written
+ */
+export function updateApiKeyUsage(key: string, tokensUsed: number, model: string): Promise<void>;
+
+/** The counters and the size of the cache, and whether `CACHE_ENABLED` has it on. */
+export function cacheStats(): Promise<CacheStats & { enabled: boolean }>;
+
+/**
+ * What the file holds now; `{ keys: [] }` when there is no file.
+ *
+ * @throws `EDATA`, or the system's own code, when the file can't be read
+ */
+export function readApiKeys(): Promise<ApiKeysData>;
+
+/**
+ * Replaces the file, atomically, by what `JSON.stringify(data, null, 2)` prints. To change what is there, read and
+ * write inside one {@link withLock}.
+ *
+ * @throws `ERR_INVALID_ARG_TYPE` when `data` has no array `keys`; otherwise as {@link updateApiKeyUsage}
+ */
+export function writeApiKeys(data: ApiKeysData): Promise<void>;
+
+/**
+ * Runs `fn` while no other holder, in this process or another, has the lock, and gives its result. What is called
+ * inside, `withLock` included, works and does not wait for its own caller.
+ *
+ * @throws what `fn` throws; `ELOCKED` when the lock can't be had within `LOCK_TIMEOUT_MS`
+ */
+export function withLock<T>(fn: () => Promise<T>): Promise<T>;
+
+/** Loads the keys of the file into the cache, up to its size. Never throws: a fault is logged. */
+export function warmupCache(): Promise<void>;
+
+/**
+ * Resolves once all usage that was recorded before this call is in the file. For `SIGTERM` handlers.
+ *
+ * @throws what the pending {@link updateApiKeyUsage} calls reject with
+ */
+export function flush(): Promise<void>;
+
+/** Empties the cache; the next lookups read the file. The counters stay. */
+export function clearCache(): void;

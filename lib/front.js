@@ -1,0 +1,239 @@
+// The objects of one environment, in front of the cache of record in Rust.
+//
+// An entry may be handed out without a crossing while three things hold: nothing has changed that this environment did
+// or was told of (`#epoch`), the entry has not expired, and the next look at the file is not due. Otherwise one call
+// asks Rust, which answers with the stamp of the entry; if that is the one held here, so is the value.
+//
+// What is handed out here is told to Rust before anything that depends on it: the hits, and the order in which the
+// entries were last used.
+/** @typedef {import('../index.js').ApiKey} ApiKey */
+/** @typedef {import('../native.cjs').Ledger} NativeLedger */
+
+/**
+ * @typedef {object} Entry
+ * @property {string} key
+ * @property {number} stamp
+ * @property {ApiKey | null} value
+ * @property {Promise<ApiKey | null>} promise resolved with `value`: the same for all who ask
+ * @property {number} epoch the epoch at which it was last known to be true
+ * @property {number} until the last millisecond at which it holds
+ * @property {number} used number of the use that was its last
+ */
+
+/** Uses that are told to Rust in one call at the most, so that telling them never takes long. */
+const MOST_TOLD = 1024;
+
+/** `find` answers with a promise or one of these: nothing is stored for the key; */
+export const UNCACHED = 0;
+/** the file must be loaded first, and this lookup is still to be counted; -2 stands for the same where it was. */
+export const LOAD = -1;
+
+export class Front {
+  #native;
+  #maxSize;
+  #revalidateMs;
+  /** Whether hits may be handed out without a crossing: not while each of them is logged. */
+  #quick;
+  /** @type {Map<string, Entry>} */
+  #entries = new Map();
+  /** The same entries by slot: a slot that is filled again drops what was there. @type {(Entry | undefined)[]} */
+  #slots = [];
+  #epoch = 0;
+  #lookedAt = Number.NEGATIVE_INFINITY;
+  #nextLook = Number.NEGATIVE_INFINITY;
+  #uses = 0;
+  #told = 0;
+  /** Entries used since Rust was last told. @type {Entry[]} */
+  #recent = [];
+
+  /**
+   * @param {NativeLedger} native
+   * @param {import('./settings.js').Settings} settings
+   */
+  constructor(native, settings) {
+    this.#native = native;
+    this.#maxSize = settings.maxSize;
+    this.#revalidateMs = settings.revalidateMs;
+    this.#quick = settings.logLevel !== 'debug';
+  }
+
+  /**
+   * The lookup of a cached key without a crossing, if it may be answered so.
+   *
+   * @param {string} key
+   * @returns {Promise<ApiKey | null> | undefined}
+   */
+  quick(key) {
+    const entry = this.#entries.get(key);
+    if (entry === undefined || entry.epoch !== this.#epoch) return undefined;
+    const now = Date.now();
+    // A clock that was set back must not put off the next look.
+    if (now > entry.until || now >= this.#nextLook || now < this.#lookedAt) return undefined;
+    if (entry.used <= this.#told) {
+      if (this.#recent.length === MOST_TOLD) return undefined;
+      this.#recent.push(entry);
+    }
+    entry.used = ++this.#uses;
+    return entry.promise;
+  }
+
+  /**
+   * The lookup by asking Rust.
+   *
+   * @param {string} key
+   * @param {boolean} counted whether this lookup is to be counted
+   * @param {boolean} looked whether the file was loaded since the lookup began
+   * @returns {Promise<ApiKey | null> | number}
+   */
+  find(key, counted, looked) {
+    this.tell();
+    const now = Date.now();
+    const stamp = this.#native.find(key, now, counted, looked);
+    if (stamp <= 0) return stamp;
+    if (this.#quick && (now >= this.#nextLook || now < this.#lookedAt)) {
+      this.#lookedAt = this.#native.lookedAt();
+      this.#nextLook = this.#lookedAt + this.#revalidateMs;
+    }
+    return this.#entry(key, stamp)?.promise ?? UNCACHED;
+  }
+
+  /**
+   * @param {string} key
+   * @returns {ApiKey | null}
+   */
+  get(key) {
+    this.tell();
+    const stamp = this.#native.get(key, Date.now());
+    return stamp === 0 ? null : (this.#entry(key, stamp)?.value ?? null);
+  }
+
+  /**
+   * @param {string} key
+   * @param {ApiKey | null} value
+   * @param {number} [ttl]
+   */
+  set(key, value, ttl) {
+    this.tell();
+    const stamp = this.#native.set(key, Date.now(), ttl, jsonOf(value));
+    this.#hold(key, stamp, value);
+  }
+
+  /** @param {string} key */
+  has(key) {
+    return this.#native.has(key, Date.now());
+  }
+
+  /** @param {string} key */
+  delete(key) {
+    this.changed();
+    const stamp = this.#native.delete(key);
+    if (stamp !== 0) this.#drop(stamp % this.#maxSize);
+    return stamp !== 0;
+  }
+
+  clear() {
+    this.tell();
+    this.changed();
+    this.#native.clear();
+    this.#entries.clear();
+    this.#slots = [];
+  }
+
+  get size() {
+    return this.#native.size();
+  }
+
+  get maxSize() {
+    return this.#maxSize;
+  }
+
+  counters() {
+    this.tell();
+    return { hits: this.#native.hits(), misses: this.#native.misses() };
+  }
+
+  resetCounters() {
+    this.tell();
+    this.#native.resetCounters();
+  }
+
+  /** Something has changed that the entries here may not show. */
+  changed() {
+    this.#epoch++;
+  }
+
+  /** Tells Rust what was handed out here. */
+  tell() {
+    const hits = this.#uses - this.#told;
+    if (hits === 0) return;
+    const recent = this.#recent.sort((a, b) => a.used - b.used);
+    this.#recent = [];
+    this.#told = this.#uses;
+    this.#native.used(
+      Float64Array.from(recent, entry => entry.stamp),
+      hits,
+    );
+  }
+
+  /**
+   * What a stamp names; `undefined` when another thread has replaced it since, or when only another thread has it.
+   *
+   * @param {string} key
+   * @param {number} stamp
+   */
+  #entry(key, stamp) {
+    const held = this.#slots[stamp % this.#maxSize];
+    if (held !== undefined && held.stamp === stamp) {
+      held.epoch = this.#epoch;
+      return held;
+    }
+    const json = this.#native.text(stamp);
+    if (json === null) return undefined;
+    return this.#hold(key, stamp, JSON.parse(json));
+  }
+
+  /**
+   * @param {string} key
+   * @param {number} stamp
+   * @param {ApiKey | null} value
+   * @returns {Entry}
+   */
+  #hold(key, stamp, value) {
+    const slot = stamp % this.#maxSize;
+    this.#drop(slot);
+    const entry = {
+      key,
+      stamp,
+      value,
+      promise: Promise.resolve(value),
+      epoch: this.#epoch,
+      until: this.#native.expires(stamp),
+      used: 0,
+    };
+    this.#slots[slot] = entry;
+    this.#entries.set(key, entry);
+    return entry;
+  }
+
+  /** @param {number} slot */
+  #drop(slot) {
+    const entry = this.#slots[slot];
+    if (entry === undefined) return;
+    this.#slots[slot] = undefined;
+    if (this.#entries.get(entry.key) === entry) this.#entries.delete(entry.key);
+  }
+}
+
+/**
+ * The JSON text of a value, `undefined` if it has none.
+ *
+ * @param {unknown} value
+ * @returns {string | undefined}
+ */
+function jsonOf(value) {
+  try {
+    return JSON.stringify(value);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,191 @@
+// The store's functions, over one data file.
+import { checkKey, LRUCacheImpl } from './cache.js';
+import { invalidType, outOfRange, unwrap } from './errors.js';
+import { Front, LOAD, UNCACHED } from './front.js';
+import { logger, mask, report, silent } from './log.js';
+import { Ledger } from './native.js';
+import { cacheEnabled } from './settings.js';
+import { Writer } from './writer.js';
+
+/** @typedef {import('../index.js').ApiKey} ApiKey */
+/** @typedef {import('../index.js').ApiKeysData} ApiKeysData */
+
+/**
+ * @param {import('./settings.js').Settings} settings
+ */
+export function openLedger(settings) {
+  const native = unwrap(Ledger.open(settings));
+  const log = logger(settings.logLevel);
+  const front = new Front(native, settings);
+  const writer = new Writer(native, front, settings.lockTimeoutMs);
+  const find = settings.logLevel === 'debug' ? findAndLog : front.find.bind(front);
+  const apiKeyCache = /** @type {import('../cache.js').LRUCache<ApiKey | null>} */ (
+    new LRUCacheImpl(front)
+  );
+  /** The read that is under way. @type {Promise<void> | undefined} */
+  let loading;
+  /** The last fault that was reported. */
+  let reported = '';
+
+  async function load() {
+    try {
+      const changed = unwrap(await native.load(Date.now()));
+      reported = '';
+      if (changed) log.info('reloaded', { file: settings.dataFile });
+    } catch (error) {
+      const { code, message } = /** @type {NodeJS.ErrnoException} */ (error);
+      if (message !== reported) report('data file unreadable', { code, error: message });
+      reported = message;
+      throw error;
+    } finally {
+      loading = undefined;
+      front.changed();
+    }
+  }
+
+  /** Loads the file as it is now: by a read that began after this call, one for all who wait. */
+  async function refresh() {
+    if (loading !== undefined) {
+      await loading.catch(() => {});
+      if (native.look(Date.now())) return;
+    }
+    loading ??= load();
+    await loading;
+  }
+
+  /** The same; while the file can't be read, what was last read well has to do. */
+  async function refreshIfPossible() {
+    try {
+      await refresh();
+    } catch (error) {
+      if (!native.loaded()) throw error;
+    }
+  }
+
+  /** @type {typeof front.find} */
+  function findAndLog(key, counted, looked) {
+    const before = front.counters();
+    const found = front.find(key, counted, looked);
+    const after = front.counters();
+    const hit = after.hits > before.hits;
+    if (hit) log.debug('hit', { key: mask(key) });
+    if (after.misses > before.misses) log.debug('miss', { key: mask(key) });
+    if (!hit && typeof found !== 'number') log.debug('fill', { key: mask(key) });
+    return found;
+  }
+
+  /**
+   * The lookup of what can't be handed out without a crossing.
+   *
+   * @param {string} key
+   * @returns {Promise<ApiKey | null>}
+   */
+  function ask(key) {
+    if (typeof key !== 'string') return Promise.reject(invalidType('key', 'a string', key));
+    try {
+      const found = find(key, true, false);
+      if (typeof found !== 'number') return found;
+      if (found !== UNCACHED) return findAfterLoad(key, found === LOAD);
+    } catch (error) {
+      report('cache failed', { error: String(error) });
+    }
+    return findPastCache(key);
+  }
+
+  /**
+   * @param {string} key
+   * @param {boolean} counted
+   */
+  async function findAfterLoad(key, counted) {
+    await refreshIfPossible();
+    const found = find(key, counted, true);
+    return typeof found === 'number' ? JSON.parse(native.read(key)) : found;
+  }
+
+  /**
+   * @param {string} key
+   * @returns {Promise<ApiKey | null>}
+   */
+  async function findPastCache(key) {
+    checkKey(key);
+    if (!native.look(Date.now())) await refreshIfPossible();
+    return JSON.parse(native.read(key));
+  }
+
+  /** @param {string} key */
+  function findApiKey(key) {
+    return cacheEnabled() ? (front.quick(key) ?? ask(key)) : findPastCache(key);
+  }
+
+  /**
+   * @param {string} key
+   * @param {number} tokensUsed
+   * @param {string} model
+   */
+  function updateApiKeyUsage(key, tokensUsed, model) {
+    if (typeof key !== 'string') return Promise.reject(invalidType('key', 'a string', key));
+    if (typeof tokensUsed !== 'number') {
+      return Promise.reject(invalidType('tokensUsed', 'a number', tokensUsed));
+    }
+    if (!Number.isFinite(tokensUsed)) {
+      return Promise.reject(outOfRange('tokensUsed', 'a finite number', tokensUsed));
+    }
+    const recorded = writer.record(key, tokensUsed);
+    if (log.info !== silent) {
+      recorded.then(() => log.info('updated', { key: mask(key), tokensUsed, model }), silent);
+    }
+    return recorded;
+  }
+
+  async function readApiKeys() {
+    if (!native.look(Date.now())) await refresh();
+    const text = native.document();
+    return text === null ? { keys: [] } : JSON.parse(text);
+  }
+
+  /** @param {ApiKeysData} data */
+  async function writeApiKeys(data) {
+    if (!Array.isArray(data?.keys)) throw invalidType('data', 'an object with an array keys', data);
+    await writer.replace(JSON.stringify(data, null, 2));
+  }
+
+  /**
+   * @template T
+   * @param {() => Promise<T>} fn
+   */
+  async function withLock(fn) {
+    if (typeof fn !== 'function') throw invalidType('argument of withLock', 'a function', fn);
+    return writer.withLock(fn);
+  }
+
+  async function warmupCache() {
+    if (!cacheEnabled()) return;
+    try {
+      front.tell();
+      const keys = unwrap(await native.warmUp(Date.now()));
+      log.info('warmed up', { keys });
+    } catch (error) {
+      report('warm-up failed', { error: String(error) });
+    } finally {
+      front.changed();
+    }
+  }
+
+  async function cacheStats() {
+    return { ...apiKeyCache.getStats(), enabled: cacheEnabled() };
+  }
+
+  return {
+    findApiKey,
+    getKeyStats: findApiKey,
+    updateApiKeyUsage,
+    cacheStats,
+    readApiKeys,
+    writeApiKeys,
+    withLock,
+    warmupCache,
+    apiKeyCache,
+    flush: () => writer.flush(),
+    clearCache: () => front.clear(),
+  };
+}

@@ -1,0 +1,207 @@
+//! The store: the calls that are answered at once.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use napi::bindgen_prelude::{Either, Float64Array};
+use napi_derive::napi;
+
+use super::fault::Fault;
+use super::key::Key;
+use crate::cache::Stamp;
+use crate::ledger::{Found, Ledger as Store, Value};
+use crate::settings::Settings;
+
+/// `find`: answer by `read`, nothing is stored for it.
+const UNCACHED: f64 = 0.0;
+/// `find`: load the file, then ask again.
+const LOAD: f64 = -1.0;
+/// `find`: the same, but this lookup has been counted already.
+const LOAD_COUNTED: f64 = -2.0;
+
+/// The JSON text of a key that does not exist.
+const NULL: &str = "null";
+
+thread_local! {
+    /// The ledgers that this environment has opened, to tell a module that is evaluated again.
+    static OPENED: RefCell<Vec<Weak<Store>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// See [`Settings`].
+#[napi(object)]
+pub struct LedgerSettings {
+    pub data_file: String,
+    pub max_size: u32,
+    pub ttl_ms: f64,
+    pub revalidate_ms: f64,
+    pub fsync: bool,
+    pub lock_timeout_ms: f64,
+}
+
+impl From<LedgerSettings> for Settings {
+    fn from(settings: LedgerSettings) -> Self {
+        Self {
+            data_file: PathBuf::from(settings.data_file),
+            max_size: settings.max_size,
+            ttl_ms: settings.ttl_ms,
+            revalidate_ms: settings.revalidate_ms,
+            fsync: settings.fsync,
+            lock_timeout: duration(settings.lock_timeout_ms),
+        }
+    }
+}
+
+/// Milliseconds that came from JavaScript.
+pub(super) fn duration(ms: f64) -> Duration {
+    Duration::try_from_secs_f64(ms.max(0.0) / 1000.0).unwrap_or(Duration::MAX)
+}
+
+/// See [`Store`]. Stamps are numbers from 1; times are milliseconds as `Date.now()` gives them.
+#[napi]
+pub struct Ledger(pub(super) Arc<Store>);
+
+#[napi]
+impl Ledger {
+    /// Opens the ledger, which all threads of the process share. When this environment has opened it before, its cache
+    /// and its counters begin anew, as those of a module that is evaluated again do.
+    #[napi(catch_unwind, ts_return_type = "Ledger | Fault")]
+    pub fn open(settings: LedgerSettings) -> Either<Ledger, Fault> {
+        match Store::open(settings.into()) {
+            Ok(ledger) => {
+                OPENED.with_borrow_mut(|opened| {
+                    opened.retain(|other| other.strong_count() > 0);
+                    if opened.iter().any(|other| Weak::as_ptr(other) == Arc::as_ptr(&ledger)) {
+                        ledger.with_cache(|cache| {
+                            cache.clear();
+                            cache.reset_counters();
+                        });
+                    } else {
+                        opened.push(Arc::downgrade(&ledger));
+                    }
+                });
+                Either::A(Self(ledger))
+            }
+            Err(error) => Either::B(Fault::from(&error)),
+        }
+    }
+
+    /// A stamp, or one of the numbers above.
+    #[napi(catch_unwind)]
+    pub fn find(&self, key: Key, now: f64, counted: bool, looked: bool) -> f64 {
+        match self.0.find(&key, now, counted, looked) {
+            Found::Entry(stamp) => stamp as f64,
+            Found::Uncached => UNCACHED,
+            Found::Load { counted: false } => LOAD,
+            Found::Load { counted: true } => LOAD_COUNTED,
+        }
+    }
+
+    /// The JSON text that a stamp names, `"null"` for a key that does not exist. `null` when it is gone, or has no text.
+    #[napi(catch_unwind)]
+    pub fn text(&self, stamp: f64) -> Option<String> {
+        match self.0.entry(stamp as Stamp)?.0 {
+            Value::Record(text) => Some((*text).to_owned()),
+            Value::Unknown => Some(NULL.to_owned()),
+            Value::Opaque => None,
+        }
+    }
+
+    /// The last millisecond at which the entry holds.
+    #[napi(catch_unwind)]
+    pub fn expires(&self, stamp: f64) -> f64 {
+        self.0.entry(stamp as Stamp).map_or(f64::NEG_INFINITY, |(_, expires)| expires)
+    }
+
+    /// The JSON text of a key's object past the cache, `"null"` for a key that does not exist.
+    #[napi(catch_unwind)]
+    pub fn read(&self, key: Key) -> String {
+        self.0.read(&key).unwrap_or_else(|| NULL.to_owned())
+    }
+
+    /// The JSON text of the whole file, `null` when there is none.
+    #[napi(catch_unwind)]
+    pub fn document(&self) -> Option<String> {
+        self.0.document().map(|document| document.json().to_owned())
+    }
+
+    /// Whether the file was ever read well.
+    #[napi(catch_unwind)]
+    pub fn loaded(&self) -> bool {
+        self.0.loaded()
+    }
+
+    /// Looks at the file; whether it is what was last read.
+    #[napi(catch_unwind)]
+    pub fn look(&self, now: f64) -> bool {
+        self.0.look(now)
+    }
+
+    /// When the file was last looked at.
+    #[napi(catch_unwind)]
+    pub fn looked_at(&self) -> f64 {
+        self.0.looked_at()
+    }
+
+    /// Takes note of hits that were answered in JavaScript, and of the entries, in the order in which they were last
+    /// used.
+    #[napi(catch_unwind)]
+    pub fn used(&self, stamps: Float64Array, hits: f64) {
+        self.0.with_cache(|cache| {
+            cache.used(stamps.iter().map(|stamp| *stamp as Stamp));
+            cache.count_hits(hits as u64);
+        });
+    }
+
+    #[napi(catch_unwind)]
+    pub fn get(&self, key: Key, now: f64) -> f64 {
+        self.0.cached(&key, now).map_or(0.0, |stamp| stamp as f64)
+    }
+
+    #[napi(catch_unwind)]
+    pub fn has(&self, key: Key, now: f64) -> bool {
+        self.0.with_cache(|cache| cache.has(&key, now))
+    }
+
+    /// Stores the JSON text of a value, or one that has none.
+    #[napi(catch_unwind)]
+    pub fn set(&self, key: Key, now: f64, ttl: Option<f64>, text: Option<String>) -> f64 {
+        let value = match text {
+            Some(text) if text == NULL => Value::Unknown,
+            Some(text) => Value::Record(text.into()),
+            None => Value::Opaque,
+        };
+        self.0.set_cached(&key, value, now, ttl).map_or(0.0, |stamp| stamp as f64)
+    }
+
+    #[napi(catch_unwind)]
+    pub fn delete(&self, key: Key) -> f64 {
+        self.0.with_cache(|cache| cache.remove(&key)).map_or(0.0, |stamp| stamp as f64)
+    }
+
+    #[napi(catch_unwind)]
+    pub fn clear(&self) {
+        self.0.with_cache(crate::cache::Cache::clear);
+    }
+
+    #[napi(catch_unwind)]
+    pub fn size(&self) -> u32 {
+        self.0.with_cache(|cache| cache.len()) as u32
+    }
+
+    #[napi(catch_unwind)]
+    pub fn hits(&self) -> f64 {
+        self.0.with_cache(|cache| cache.counters().0) as f64
+    }
+
+    #[napi(catch_unwind)]
+    pub fn misses(&self) -> f64 {
+        self.0.with_cache(|cache| cache.counters().1) as f64
+    }
+
+    #[napi(catch_unwind)]
+    pub fn reset_counters(&self) {
+        self.0.with_cache(crate::cache::Cache::reset_counters);
+    }
+}

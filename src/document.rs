@@ -1,0 +1,204 @@
+//! The text of the data file, and where in it the object of each key lies.
+//!
+//! Nothing here is parsed further than that: what the file holds and how it is written belongs to its owner.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::collections::hash_map::{Entry, RandomState};
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::text::{self, Text};
+
+const BYTE_ORDER_MARK: &str = "\u{feff}";
+
+/// The data file as it was at one time.
+#[derive(Debug, Default)]
+pub struct Document {
+    text: String,
+    /// Where the objects lie, in the order of the file.
+    spans: Vec<Range<usize>>,
+    /// Key to its number in `spans`. Shared by all documents with the same keys in the same places.
+    index: Arc<HashMap<Box<[u8]>, usize, RandomState>>,
+}
+
+impl Document {
+    /// Splits the text of a data file.
+    ///
+    /// # Errors
+    ///
+    /// Tells what keeps it from being a data file, and where.
+    pub fn parse(bytes: Vec<u8>) -> Result<Self, String> {
+        let text = String::from_utf8(bytes)
+            .map_err(|e| format!("byte {} is not UTF-8 text", e.utf8_error().valid_up_to() + 1))?;
+        if text.trim_ascii().is_empty() {
+            return Err("it is empty".into());
+        }
+        let json = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text);
+        let file = serde_json::from_str::<File>(json).map_err(|e| e.to_string())?;
+        let offset = json.as_ptr() as usize;
+        let mark = text.len() - json.len();
+        let mut spans = Vec::with_capacity(file.objects.len());
+        let mut index = HashMap::with_capacity(file.objects.len());
+        for (key, object) in file.objects {
+            let start = object.as_ptr() as usize - offset + mark;
+            if let Entry::Vacant(place) = index.entry(key.into_owned().into_boxed_slice()) {
+                place.insert(spans.len());
+                spans.push(start..start + object.len());
+            }
+        }
+        Ok(Self { text, spans, index: Arc::new(index) })
+    }
+
+    /// The whole text; empty when there is no file.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The text without a byte order mark, which `JSON.parse` does not take.
+    #[must_use]
+    pub fn json(&self) -> &str {
+        self.text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&self.text)
+    }
+
+    /// The number of the first object that has this key.
+    #[must_use]
+    pub fn position(&self, key: &[u8]) -> Option<usize> {
+        self.index.get(key).copied()
+    }
+
+    /// The text of an object, by its number.
+    #[must_use]
+    pub fn object(&self, position: usize) -> &str {
+        &self.text[self.spans[position].clone()]
+    }
+
+    /// The text of the first object that has this key.
+    #[must_use]
+    pub fn get(&self, key: &[u8]) -> Option<&str> {
+        self.position(key).map(|position| self.object(position))
+    }
+
+    /// The keys with the texts of their objects, in the order of the file.
+    #[must_use]
+    pub fn first(&self, limit: usize) -> Vec<(&[u8], &str)> {
+        let mut found: Vec<_> = self.index.iter().filter(|(_, position)| **position < limit).collect();
+        found.sort_unstable_by_key(|(_, position)| **position);
+        found.into_iter().map(|(key, position)| (&**key, self.object(*position))).collect()
+    }
+
+    /// The same document with other texts for some objects: numbers, ascending, with their new texts.
+    #[must_use]
+    pub fn with(&self, changes: &[(usize, String)]) -> Self {
+        let growth: usize = changes.iter().map(|(_, text)| text.len()).sum();
+        let mut text = String::with_capacity(self.text.len() + growth);
+        let mut spans = Vec::with_capacity(self.spans.len());
+        let mut changes = changes.iter().peekable();
+        let mut copied = 0;
+        for (position, span) in self.spans.iter().enumerate() {
+            let change = changes.next_if(|(number, _)| *number == position);
+            if let Some((_, object)) = change {
+                text.push_str(&self.text[copied..span.start]);
+                spans.push(text.len()..text.len() + object.len());
+                text.push_str(object);
+                copied = span.end;
+            } else {
+                // What was not copied yet will come right behind what was.
+                let start = text.len() + (span.start - copied);
+                spans.push(start..start + span.len());
+            }
+        }
+        text.push_str(&self.text[copied..]);
+        Self { text, spans, index: Arc::clone(&self.index) }
+    }
+}
+
+/// What a data file is: an object with an array `keys`.
+struct File<'a> {
+    objects: Vec<(Cow<'a, [u8]>, &'a str)>,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for File<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Top;
+        impl<'de> Visitor<'de> for Top {
+            type Value = File<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an object with an array `keys`")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut objects = None;
+                while let Some(name) = map.next_key::<Text>()? {
+                    if &*name.0 == b"keys" {
+                        objects = Some(map.next_value_seed(Keys)?);
+                    } else {
+                        map.next_value::<IgnoredAny>()?;
+                    }
+                }
+                let objects = objects.ok_or_else(|| A::Error::custom("it has no array `keys`"))?;
+                Ok(File { objects })
+            }
+        }
+        deserializer.deserialize_map(Top)
+    }
+}
+
+/// The array `keys`: the objects in it that have a key. Anything else in it is passed over.
+struct Keys;
+
+impl<'de> DeserializeSeed<'de> for Keys {
+    type Value = Vec<(Cow<'de, [u8]>, &'de str)>;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Keys {
+    type Value = Vec<(Cow<'de, [u8]>, &'de str)>;
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("an array as `keys`")
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut found = Vec::new();
+        while let Some(value) = seq.next_element::<&RawValue>()? {
+            if let Some(key) = key_of(value.get()) {
+                found.push((key, value.get()));
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The `key` of an object, as `JSON.parse` would see it: of two fields with that name the last counts.
+fn key_of(object: &str) -> Option<Cow<'_, [u8]>> {
+    struct Key<'a>(Option<&'a str>);
+    impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Fields;
+            impl<'de> Visitor<'de> for Fields {
+                type Value = Option<&'de str>;
+                fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                    f.write_str("an object")
+                }
+                fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                    let mut key = None;
+                    while let Some(name) = map.next_key::<Text>()? {
+                        if &*name.0 == b"key" {
+                            key = Some(map.next_value::<&RawValue>()?.get());
+                        } else {
+                            map.next_value::<IgnoredAny>()?;
+                        }
+                    }
+                    Ok(key)
+                }
+            }
+            deserializer.deserialize_map(Fields).map(Key)
+        }
+    }
+    serde_json::from_str::<Key>(object).ok()?.0.and_then(text::decode)
+}

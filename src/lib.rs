@@ -1,0 +1,32 @@
+//! The storage of an LLM gateway: API keys with their quotas and usage in one JSON file, a cache in front of it, and
+//! updates that are neither lost nor undone, however many processes write.
+//!
+//! What is where, the arrows pointing down only:
+//!
+//! | module | holds | calls |
+//! |---|---|---|
+//! | `binding` | what JavaScript sees; the only module that knows it | `ledger`, `cache` |
+//! | [`ledger`] | the store: find, record usage, read, write | all below |
+//! | [`commit`] | a batch of deltas to the next document | `document`, `record` |
+//! | [`record`] | one key's object with new numbers in it | `usage`, `text` |
+//! | [`usage`] | the five-hour windows: pure arithmetic | |
+//! | [`document`] | the file's text, and where each key's object lies in it | `text` |
+//! | [`text`] | JSON strings as bytes | |
+//! | [`cache`] | LRU, TTL and counters, the clock passed in | |
+//! | [`lock`] | flock and the lock directory | `disk` |
+//! | [`disk`] | fingerprint, read, replace | |
+//! | [`settings`], [`error`] | what all share | |
+
+#[cfg(feature = "binding")]
+mod binding;
+pub mod cache;
+pub mod commit;
+pub mod disk;
+pub mod document;
+pub mod error;
+pub mod ledger;
+pub mod lock;
+pub mod record;
+pub mod settings;
+pub mod text;
+pub mod usage;
