@@ -3,23 +3,27 @@
 import process from 'node:process';
 
 /**
- * Who has something to save, and how. Shared by all copies of this module, so that the process gets one listener.
+ * What all copies of this module in the process share, so that it gets one listener.
  *
- * @type {Map<object, () => void>}
+ * @typedef {object} Ending
+ * @property {Map<object, () => void>} unsaved who has something to save, and how
+ * @property {boolean} begun whether the process is ending: from then on everything must be saved at once
  */
-export const unsaved = shared();
+
+/** @type {Ending} */
+export const ending = shared();
 
 function shared() {
-  const key = Symbol.for('keyledger.unsaved');
-  const holder = /** @type {Record<symbol, Map<object, () => void>>} */ (
-    /** @type {unknown} */ (process)
-  );
+  const key = Symbol.for('keyledger.ending');
+  const holder = /** @type {Record<symbol, Ending>} */ (/** @type {unknown} */ (process));
   const existing = holder[key];
   if (existing !== undefined) return existing;
-  const created = new Map();
+  /** @type {Ending} */
+  const created = { unsaved: new Map(), begun: false };
   holder[key] = created;
   process.on('exit', () => {
-    for (const save of created.values()) save();
+    created.begun = true;
+    for (const save of created.unsaved.values()) save();
   });
   return created;
 }

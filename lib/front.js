@@ -13,8 +13,8 @@
  * @typedef {object} Entry
  * @property {string} key
  * @property {number} stamp
- * @property {ApiKey | null} value
- * @property {Promise<ApiKey | null>} promise resolved with `value`: the same for all who ask
+ * @property {ApiKey} value
+ * @property {Promise<ApiKey>} promise resolved with `value`: the same for all who ask
  * @property {number} epoch the epoch at which it was last known to be true
  * @property {number} until the last millisecond at which it holds
  * @property {number} used number of the use that was its last
@@ -23,10 +23,14 @@
 /** Uses that are told to Rust in one call at the most, so that telling them never takes long. */
 const MOST_TOLD = 1024;
 
-/** `find` answers with a promise or one of these: nothing is stored for the key; */
-export const UNCACHED = 0;
-/** the file must be loaded first, and this lookup is still to be counted; -2 stands for the same where it was. */
+/** `find` answers with a promise or one of these: the file must be loaded first, and the lookup is yet to be counted; */
 export const LOAD = -1;
+/** the file must be loaded first; */
+export const LOAD_COUNTED = -2;
+/** nothing is stored for the key. */
+export const UNCACHED = -3;
+
+const UNKNOWN = Promise.resolve(null);
 
 export class Front {
   #native;
@@ -89,7 +93,8 @@ export class Front {
     this.tell();
     const now = Date.now();
     const stamp = this.#native.find(key, now, counted, looked);
-    if (stamp <= 0) return stamp;
+    if (stamp < 0) return stamp;
+    if (stamp === 0) return UNKNOWN;
     if (this.#quick && (now >= this.#nextLook || now < this.#lookedAt)) {
       this.#lookedAt = this.#native.lookedAt();
       this.#nextLook = this.#lookedAt + this.#revalidateMs;
@@ -115,7 +120,9 @@ export class Front {
   set(key, value, ttl) {
     this.tell();
     const stamp = this.#native.set(key, Date.now(), ttl, jsonOf(value));
-    this.#hold(key, stamp, value);
+    // A null needs no object: Rust answers it with a number.
+    if (value === null) this.#drop(stamp % this.#maxSize);
+    else this.#hold(key, stamp, value);
   }
 
   /** @param {string} key */
@@ -195,7 +202,7 @@ export class Front {
   /**
    * @param {string} key
    * @param {number} stamp
-   * @param {ApiKey | null} value
+   * @param {ApiKey} value
    * @returns {Entry}
    */
   #hold(key, stamp, value) {

@@ -1,7 +1,7 @@
 // The store's functions, over one data file.
 import { checkKey, LRUCacheImpl } from './cache.js';
 import { invalidType, outOfRange, unwrap } from './errors.js';
-import { Front, LOAD, UNCACHED } from './front.js';
+import { Front, LOAD, LOAD_COUNTED } from './front.js';
 import { logger, mask, report, silent } from './log.js';
 import { Ledger } from './native.js';
 import { cacheEnabled } from './settings.js';
@@ -85,7 +85,7 @@ export function openLedger(settings) {
     try {
       const found = find(key, true, false);
       if (typeof found !== 'number') return found;
-      if (found !== UNCACHED) return findAfterLoad(key, found === LOAD);
+      if (found === LOAD || found === LOAD_COUNTED) return findAfterLoad(key, found === LOAD);
     } catch (error) {
       report('cache failed', { error: String(error) });
     }

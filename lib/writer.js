@@ -2,7 +2,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { unwrap } from './errors.js';
-import { unsaved } from './exit.js';
+import { ending } from './exit.js';
 import { report } from './log.js';
 import { Batch, Hold } from './native.js';
 import { cacheEnabled } from './settings.js';
@@ -91,8 +91,10 @@ export class Writer {
   record(key, tokens) {
     const scope = this.#scope();
     scope.open ??= this.#openBatch(scope);
-    scope.open.native.add(key, tokens, Date.now());
-    return scope.open.promise;
+    const { native, promise } = scope.open;
+    native.add(key, tokens, Date.now());
+    if (ending.begun) this.#flushNow();
+    return promise;
   }
 
   /**
@@ -178,14 +180,14 @@ export class Writer {
       } finally {
         this.#pace = elapsed() - start;
         this.#pending.delete(batch);
-        if (this.#pending.size === 0) unsaved.delete(this);
+        if (this.#pending.size === 0) ending.unsaved.delete(this);
         this.#front.changed();
       }
     });
     // A promise of its own: nobody else listens to it, so a fault that its callers ignore is an unhandled rejection.
     const promise = committed.then(ignore);
     this.#pending.set(batch, { scope, promise });
-    unsaved.set(this, () => this.#flushNow());
+    ending.unsaved.set(this, () => this.#flushNow());
     return { native: batch, promise };
   }
 

@@ -22,8 +22,8 @@ pub struct Delta {
 pub struct Applied<'a> {
     /// The document after it.
     pub document: Document,
-    /// The keys whose objects changed, with the numbers of these.
-    pub changed: Vec<(&'a [u8], usize)>,
+    /// The keys whose objects changed.
+    pub changed: Vec<&'a [u8]>,
 }
 
 /// Applies a batch; `None` when it changes nothing. Keys that the document does not have are left out.
@@ -39,7 +39,7 @@ pub fn apply<'a>(document: &Document, deltas: &'a [Delta]) -> Option<Applied<'a>
     let mut objects = Vec::with_capacity(uses.len());
     for (position, (key, uses)) in uses {
         if let Some(object) = record(document.object(position), &uses) {
-            changed.push((key, position));
+            changed.push(key);
             objects.push((position, object));
         }
     }

@@ -10,6 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 use crate::text::{self, Text};
@@ -39,7 +40,13 @@ impl Document {
             return Err("it is empty".into());
         }
         let json = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text);
-        let file = serde_json::from_str::<File>(json).map_err(|e| e.to_string())?;
+        let file = serde_json::from_str::<File>(json).map_err(|e| match e.classify() {
+            // Its own words would show what stands there: a key, perhaps.
+            Category::Data => {
+                format!("it is no object with an array `keys`, at line {} column {}", e.line(), e.column())
+            }
+            _ => e.to_string(),
+        })?;
         let offset = json.as_ptr() as usize;
         let mark = text.len() - json.len();
         let mut spans = Vec::with_capacity(file.objects.len());
@@ -84,12 +91,12 @@ impl Document {
         self.position(key).map(|position| self.object(position))
     }
 
-    /// The keys with the texts of their objects, in the order of the file.
+    /// The first keys, in the order of the file.
     #[must_use]
-    pub fn first(&self, limit: usize) -> Vec<(&[u8], &str)> {
+    pub fn first(&self, limit: usize) -> Vec<&[u8]> {
         let mut found: Vec<_> = self.index.iter().filter(|(_, position)| **position < limit).collect();
         found.sort_unstable_by_key(|(_, position)| **position);
-        found.into_iter().map(|(key, position)| (&**key, self.object(*position))).collect()
+        found.into_iter().map(|(key, _)| &**key).collect()
     }
 
     /// The same document with other texts for some objects: numbers, ascending, with their new texts.

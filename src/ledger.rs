@@ -1,27 +1,25 @@
 //! The store: find, record usage, read, write.
 //!
-//! Order of the locks, for who takes several: `loading`, `state`, `cache`. None is held while anything waits for
+//! Order of the locks, for who takes several: the source's, then `cache`. Neither is held while anything waits for
 //! another process, and `cache` not while anything waits for the disk.
 //!
-//! The cache is filled under the `state` that the value came from, so that a slow reader can't put back what a reload
+//! The cache is filled under the state that the value came from, so that a slow reader can't put back what a reload
 //! has replaced. Entries carry the generation of the file that they were last compared with: a reload only bumps it,
 //! and each entry is compared with the new text when it is next asked for.
 
 use std::fs;
-use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 
 use crate::cache::{Cache, Rank, Stamp};
 use crate::commit::{Applied, Delta, apply};
-use crate::disk::{self, Content, Replacement, Seen};
+use crate::disk::{self, Replacement, Seen};
 use crate::document::Document;
 use crate::error::{Error, Result};
-use crate::lock::{Directory, Flock, Lock};
+use crate::lock::{Held, Lock, Patience};
 use crate::settings::Settings;
+use crate::source::{Snapshot, Source, Standing, State};
 
 /// Longer keys are looked up, but not kept: they are no keys that anybody was given.
 const LONGEST_CACHED_KEY: usize = 512;
@@ -30,43 +28,15 @@ const LONGEST_CACHED_KEY: usize = 512;
 const OPTIMISTIC_TRIES: usize = 3;
 
 /// How many entries are stored in one go while lookups wait.
-const WARM_UP_STEP: usize = 256;
+const FILL_STEP: usize = 256;
 
 /// One data file with the cache in front of it. Shared by all threads of the process.
 #[derive(Debug)]
 pub struct Ledger {
     settings: Settings,
     lock: Arc<Lock>,
-    /// Held while the file is read, so that all who wait share one read.
-    loading: Mutex<()>,
-    state: RwLock<State>,
+    source: Source,
     cache: Mutex<Cache<Cached>>,
-    /// When the file was last looked at: the bits of an `f64`, milliseconds on the caller's clock.
-    looked_at: AtomicU64,
-}
-
-#[derive(Debug)]
-struct State {
-    /// What was last read well; `None` until that happened once.
-    read: Option<Snapshot>,
-    /// Why the file as it is now can't be read.
-    fault: Option<Fault>,
-    /// Grows when the file turns out to hold something that we did not put there.
-    generation: u64,
-}
-
-#[derive(Clone, Debug)]
-struct Snapshot {
-    document: Arc<Document>,
-    seen: Seen,
-    trusted: bool,
-}
-
-#[derive(Debug)]
-struct Fault {
-    error: Error,
-    /// The file that was read and found bad, if an unchanged fingerprint means that it still is.
-    seen: Option<Seen>,
 }
 
 /// What the cache holds for a key.
@@ -92,6 +62,8 @@ pub struct Cached {
 pub enum Found {
     /// A stored entry.
     Entry(Stamp),
+    /// There is no such key.
+    Unknown,
     /// Nothing is stored for it: see [`Ledger::read`].
     Uncached,
     /// The file must be loaded first.
@@ -99,40 +71,6 @@ pub enum Found {
         /// Whether this lookup has been counted, as a miss.
         counted: bool,
     },
-}
-
-/// Whether what we know of the file is what it is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    Current,
-    /// It is known to be bad; the last good state answers.
-    Bad,
-    Changed,
-}
-
-/// How long a writer waits.
-#[derive(Clone, Copy, Debug)]
-pub struct Patience {
-    /// For others of our kind.
-    pub flock: Instant,
-    /// For programs that lock by directory.
-    pub directory: Instant,
-}
-
-impl Patience {
-    /// Waits this long for either.
-    #[must_use]
-    pub fn of(time: Duration) -> Self {
-        let deadline = Instant::now() + time;
-        Self { flock: deadline, directory: deadline }
-    }
-}
-
-/// The whole lock, released when dropped: the directory first.
-#[derive(Debug)]
-pub struct Held {
-    _directory: Directory,
-    _flock: Flock,
 }
 
 /// The ledgers that are open in this process.
@@ -151,10 +89,8 @@ impl Ledger {
         }
         let ledger = Arc::new(Self {
             lock: Arc::new(Lock::new(&settings.data_file)),
-            loading: Mutex::new(()),
-            state: RwLock::new(State { read: None, fault: None, generation: 1 }),
+            source: Source::new(settings.data_file.clone(), settings.revalidate_ms),
             cache: Mutex::new(Cache::new(settings.max_size, settings.ttl_ms)),
-            looked_at: AtomicU64::new(f64::NEG_INFINITY.to_bits()),
             settings,
         });
         open.push(Arc::downgrade(&ledger));
@@ -167,17 +103,13 @@ impl Ledger {
         &self.settings
     }
 
-    fn path(&self) -> &Path {
-        &self.settings.data_file
-    }
-
     /// Finds a key. `counted` tells whether it counts as a hit or a miss, `looked` that the file has been loaded since
     /// the lookup began.
     pub fn find(&self, key: &[u8], now: f64, counted: bool, looked: bool) -> Found {
-        let state = self.state.read();
+        let state = self.source.state();
         let mut looked = looked;
-        if !looked && (state.read.is_none() || self.due(now)) {
-            if self.standing(&state, now) == Standing::Changed {
+        if !looked && (state.read.is_none() || self.source.due(now)) {
+            if self.source.look(&state, now) == Standing::Changed {
                 let mut cache = self.cache.lock();
                 let counted = counted && !cache.has(key, now);
                 cache.count_misses(u64::from(counted));
@@ -187,135 +119,60 @@ impl Ledger {
         }
         {
             let mut cache = self.cache.lock();
-            if let Some(stamp) = cached(&mut cache, &state, key, now) {
+            if let Some(found) = cached(&mut cache, &state, key, now) {
                 cache.count_hits(u64::from(counted));
-                return Found::Entry(stamp);
+                return found;
             }
             cache.count_misses(u64::from(counted));
         }
-        if !looked && self.standing(&state, now) == Standing::Changed {
+        if !looked && self.source.look(&state, now) == Standing::Changed {
             return Found::Load { counted };
         }
-        let (Some(read), None, true) = (&state.read, &state.fault, key.len() <= LONGEST_CACHED_KEY) else {
+        if state.read.is_none() || state.faulty() || key.len() > LONGEST_CACHED_KEY {
             return Found::Uncached;
-        };
-        let (value, rank) = object_value(read.document.get(key));
-        let entry = Cached { value, generation: state.generation };
-        self.cache.lock().set(key, entry, now, None, rank).map_or(Found::Uncached, Found::Entry)
+        }
+        store(&mut self.cache.lock(), &state, key, state.object(key), now)
     }
 
     /// The JSON text of a key's object as it was last read, past the cache.
     #[must_use]
     pub fn read(&self, key: &[u8]) -> Option<String> {
-        self.state.read().read.as_ref()?.document.get(key).map(str::to_owned)
+        self.source.state().object(key).map(str::to_owned)
     }
 
     /// The whole document as it was last read; `None` when there is no file, or it was never read well.
     #[must_use]
     pub fn document(&self) -> Option<Arc<Document>> {
-        let state = self.state.read();
+        let state = self.source.state();
         state.read.as_ref().filter(|read| read.seen != Seen::Missing).map(|read| Arc::clone(&read.document))
     }
 
     /// Whether the file was ever read well.
     #[must_use]
     pub fn loaded(&self) -> bool {
-        self.state.read().read.is_some()
+        self.source.state().read.is_some()
     }
 
     /// Looks at the file; whether it is what was last read.
+    #[must_use]
     pub fn look(&self, now: f64) -> bool {
-        self.standing(&self.state.read(), now) == Standing::Current
+        self.source.look(&self.source.state(), now) == Standing::Current
     }
 
     /// When the file was last looked at.
     #[must_use]
     pub fn looked_at(&self) -> f64 {
-        f64::from_bits(self.looked_at.load(Ordering::Relaxed))
-    }
-
-    fn looked(&self, now: f64) {
-        self.looked_at.store(now.to_bits(), Ordering::Relaxed);
-    }
-
-    fn due(&self, now: f64) -> bool {
-        let looked_at = self.looked_at();
-        // A clock that was set back must not put off the next look.
-        now < looked_at || now - looked_at >= self.settings.revalidate_ms
-    }
-
-    fn standing(&self, state: &State, now: f64) -> Standing {
-        let Ok(seen) = disk::look(self.path()) else { return Standing::Changed };
-        let standing = match (&state.fault, &state.read) {
-            (Some(fault), read) if fault.seen == Some(seen) && read.is_some() => Standing::Bad,
-            (None, Some(read)) if read.seen == seen && read.trusted => Standing::Current,
-            _ => Standing::Changed,
-        };
-        if standing != Standing::Changed {
-            self.looked(now);
-        }
-        standing
+        self.source.looked_at()
     }
 
     /// Reads the file if it is not what was last read. Gives whether it holds something else than before.
     pub fn load(&self, now: f64) -> Result<bool> {
-        let _one_at_a_time = self.loading.lock();
-        let result = self.load_if_changed();
-        if let Err(error) = &result {
-            let mut state = self.state.write();
-            if state.fault.is_none() {
-                state.fault = Some(Fault { error: error.clone(), seen: None });
-            }
-        }
-        self.looked(now);
-        result
-    }
-
-    fn load_if_changed(&self) -> Result<bool> {
-        let seen = disk::look(self.path())?;
-        {
-            let mut state = self.state.write();
-            match &state.fault {
-                Some(fault) if fault.seen == Some(seen) => return Err(fault.error.clone()),
-                _ => state.fault = None,
-            }
-            if state.read.as_ref().is_some_and(|read| read.seen == seen && read.trusted) {
-                return Ok(false);
-            }
-        }
-        let Content { bytes, seen, trusted } = disk::read(self.path())?;
-        let old = self.state.read().read.clone();
-        if let (Some(bytes), Some(old)) = (&bytes, &old)
-            && old.document.text().as_bytes() == &bytes[..]
-            && old.seen != Seen::Missing
-        {
-            self.state.write().read = Some(Snapshot { seen, trusted, ..old.clone() });
-            return Ok(false);
-        }
-        match bytes.map_or_else(|| Ok(Document::default()), Document::parse) {
-            Ok(document) => {
-                let mut state = self.state.write();
-                state.read = Some(Snapshot { document: Arc::new(document), seen, trusted });
-                state.generation += u64::from(old.is_some());
-                drop(state);
-                // Freeing the old text takes time too: not while lookups wait.
-                drop(old);
-                Ok(true)
-            }
-            Err(reason) => {
-                let error = Error::Data { path: self.path().to_owned(), reason };
-                let seen = trusted.then_some(seen);
-                self.state.write().fault = Some(Fault { error: error.clone(), seen });
-                Err(error)
-            }
-        }
+        self.source.load(now)
     }
 
     /// Takes the lock, as a writer has it.
     pub fn lock(&self, patience: Patience) -> Result<Held> {
-        let flock = self.lock.flock(patience.flock)?;
-        let directory = flock.directory(patience.directory)?;
-        Ok(Held { _directory: directory, _flock: flock })
+        self.lock.hold(patience)
     }
 
     /// Records usage: applies the deltas to what the file holds and replaces it. The entries of the cache are refreshed
@@ -336,69 +193,61 @@ impl Ledger {
                 directory = lock_directory()?;
             }
             self.load(now)?;
-            let Some(base) = self.state.read().read.clone() else { return Ok(()) };
+            let Some(base) = self.source.state().read.clone() else { return Ok(()) };
             let Some(Applied { document, changed }) = apply(&base.document, deltas) else { return Ok(()) };
-            let replacement = Replacement::write(self.path(), document.text(), self.settings.fsync)?;
+            let replacement = Replacement::write(self.source.path(), document.text(), self.settings.fsync)?;
             if directory.is_none() {
                 directory = lock_directory()?;
             }
-            if !self.still(&base)? {
+            if !self.source.still(&base)? {
                 continue;
             }
+            let version = self.source.state().version;
             let (seen, trusted) = replacement.publish()?;
             drop(directory);
-            let document = Arc::new(document);
-            self.refresh(Snapshot { document, seen, trusted }, &changed, now, fill);
+            let written = Snapshot { document: Arc::new(document), seen, trusted };
+            let rest = self.source.state_mut().put(written, version);
+            self.fill(&changed, now, !fill);
+            drop(rest);
             break;
         }
         if self.settings.fsync {
-            disk::sync_folder(self.path())?;
+            disk::sync_folder(self.source.path())?;
         }
         Ok(())
     }
 
-    /// Whether the file is what the snapshot says.
-    fn still(&self, base: &Snapshot) -> Result<bool> {
-        Ok(disk::look(self.path())? == base.seen
-            && (base.trusted
-                || disk::read(self.path())?.bytes.is_some_and(|bytes| bytes == base.document.text().as_bytes())))
-    }
-
-    /// What we wrote is what the file holds.
-    fn refresh(&self, written: Snapshot, changed: &[(&[u8], usize)], now: f64, fill: bool) {
-        let values: Vec<(&[u8], Arc<str>)> =
-            changed.iter().map(|(key, position)| (*key, written.document.object(*position).into())).collect();
-        let mut state = self.state.write();
-        let old = state.read.replace(written);
-        let generation = state.generation;
-        let mut cache = self.cache.lock();
-        for (key, object) in values {
-            if cache.has(key, now) || (fill && key.len() <= LONGEST_CACHED_KEY) {
-                let entry = Cached { value: Value::Record(object), generation };
-                cache.set(key, entry, now, None, Rank::Lasting);
+    /// Stores what the file holds for these keys; with `refresh_only` just for those that are stored already.
+    fn fill(&self, keys: &[&[u8]], now: f64, refresh_only: bool) {
+        for step in keys.chunks(FILL_STEP) {
+            let state = self.source.state();
+            let mut cache = self.cache.lock();
+            for key in step {
+                let welcome = !refresh_only && key.len() <= LONGEST_CACHED_KEY && state.object(key).is_some();
+                if welcome || cache.has(key, now) {
+                    store(&mut cache, &state, key, state.object(key), now);
+                }
             }
         }
-        drop((cache, state));
-        drop(old);
     }
 
     /// Replaces the file by `text`.
     pub fn replace(&self, text: String, held: Option<&Held>, patience: Patience) -> Result<()> {
         let document = Document::parse(text.into_bytes())
-            .map_err(|reason| Error::Data { path: self.path().to_owned(), reason })?;
+            .map_err(|reason| Error::Data { path: self.source.path().to_owned(), reason })?;
         let flock = held.is_none().then(|| self.lock.flock(patience.flock)).transpose()?;
-        let replacement = Replacement::write(self.path(), document.text(), self.settings.fsync)?;
+        let replacement = Replacement::write(self.source.path(), document.text(), self.settings.fsync)?;
         let directory = flock.as_ref().map(|flock| flock.directory(patience.directory)).transpose()?;
+        let version = self.source.state().version;
         let (seen, trusted) = replacement.publish()?;
         drop(directory);
-        let mut state = self.state.write();
-        let old = state.read.replace(Snapshot { document: Arc::new(document), seen, trusted });
-        state.fault = None;
+        let mut state = self.source.state_mut();
+        let rest = state.put(Snapshot { document: Arc::new(document), seen, trusted }, version);
         state.generation += 1;
         drop(state);
-        drop(old);
+        drop(rest);
         if self.settings.fsync {
-            disk::sync_folder(self.path())?;
+            disk::sync_folder(self.source.path())?;
         }
         Ok(())
     }
@@ -409,35 +258,23 @@ impl Ledger {
         let limit = self.cache.lock().max_size();
         let Some(document) = self.document() else { return Ok(0) };
         let keys = document.first(limit);
-        for step in keys.chunks(WARM_UP_STEP) {
-            let state = self.state.read();
-            let Some(read) = &state.read else { break };
-            let mut cache = self.cache.lock();
-            for (key, _) in step {
-                if key.len() <= LONGEST_CACHED_KEY
-                    && let Some(object) = read.document.get(key)
-                {
-                    let entry = Cached { value: Value::Record(object.into()), generation: state.generation };
-                    cache.set(key, entry, now, None, Rank::Lasting);
-                }
-            }
-        }
+        self.fill(&keys, now, false);
         Ok(keys.len())
     }
 
     /// An entry of the cache, past the file; counted as a hit or a miss.
-    pub fn cached(&self, key: &[u8], now: f64) -> Option<Stamp> {
-        let state = self.state.read();
+    pub fn cached(&self, key: &[u8], now: f64) -> Option<Found> {
+        let state = self.source.state();
         let mut cache = self.cache.lock();
-        let stamp = cached(&mut cache, &state, key, now);
-        cache.count_hits(u64::from(stamp.is_some()));
-        cache.count_misses(u64::from(stamp.is_none()));
-        stamp
+        let found = cached(&mut cache, &state, key, now);
+        cache.count_hits(u64::from(found.is_some()));
+        cache.count_misses(u64::from(found.is_none()));
+        found
     }
 
     /// Stores an entry for `ttl` milliseconds or the cache's own time.
     pub fn set_cached(&self, key: &[u8], value: Value, now: f64, ttl: Option<f64>) -> Option<Stamp> {
-        let generation = self.state.read().generation;
+        let generation = self.source.state().generation;
         self.cache.lock().set(key, Cached { value, generation }, now, ttl, Rank::Lasting)
     }
 
@@ -454,10 +291,9 @@ impl Ledger {
 }
 
 /// The stored entry, compared with the file as it was last read: if that holds something else by now, it holds that.
-fn cached(cache: &mut Cache<Cached>, state: &State, key: &[u8], now: f64) -> Option<Stamp> {
+fn cached(cache: &mut Cache<Cached>, state: &State, key: &[u8], now: f64) -> Option<Found> {
     let entry = cache.get(key, now)?;
-    let generation = state.generation;
-    if entry.value.generation != generation {
+    if entry.value.generation != state.generation {
         let object = state.read.as_ref().and_then(|read| read.document.get(key));
         let same = match (&entry.value.value, object) {
             (Value::Record(old), Some(new)) => **old == *new,
@@ -465,14 +301,20 @@ fn cached(cache: &mut Cache<Cached>, state: &State, key: &[u8], now: f64) -> Opt
             _ => false,
         };
         if !same {
-            let (value, rank) = object_value(object);
-            return cache.set(key, Cached { value, generation }, now, None, rank);
+            return Some(store(cache, state, key, object, now));
         }
-        entry.value.generation = generation;
+        entry.value.generation = state.generation;
     }
-    Some(entry.stamp())
+    Some(if matches!(entry.value.value, Value::Unknown) { Found::Unknown } else { Found::Entry(entry.stamp()) })
 }
 
-fn object_value(object: Option<&str>) -> (Value, Rank) {
-    object.map_or((Value::Unknown, Rank::Transient), |object| (Value::Record(object.into()), Rank::Lasting))
+/// Stores what the file holds for a key. A key that does not exist may find no room, which changes nothing about it.
+fn store(cache: &mut Cache<Cached>, state: &State, key: &[u8], object: Option<&str>, now: f64) -> Found {
+    let (value, rank) =
+        object.map_or((Value::Unknown, Rank::Transient), |object| (Value::Record(object.into()), Rank::Lasting));
+    let stamp = cache.set(key, Cached { value, generation: state.generation }, now, None, rank);
+    match (object, stamp) {
+        (Some(_), Some(stamp)) => Found::Entry(stamp),
+        _ => Found::Unknown,
+    }
 }

@@ -12,6 +12,7 @@
 //! | [`usage`] | the five-hour windows: pure arithmetic | |
 //! | [`document`] | the file's text, and where each key's object lies in it | `text` |
 //! | [`text`] | JSON strings as bytes | |
+//! | [`source`] | the file as it was last read, and whether it still is that | `disk`, `document` |
 //! | [`cache`] | LRU, TTL and counters, the clock passed in | |
 //! | [`lock`] | flock and the lock directory | `disk` |
 //! | [`disk`] | fingerprint, read, replace | |
@@ -28,5 +29,6 @@ pub mod ledger;
 pub mod lock;
 pub mod record;
 pub mod settings;
+pub mod source;
 pub mod text;
 pub mod usage;

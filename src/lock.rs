@@ -64,6 +64,31 @@ pub struct Directory {
     file: File,
 }
 
+/// The whole lock, released when dropped: the directory first.
+#[derive(Debug)]
+pub struct Held {
+    _directory: Directory,
+    _flock: Flock,
+}
+
+/// How long a writer waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For others of our kind.
+    pub flock: Instant,
+    /// For programs that lock by directory.
+    pub directory: Instant,
+}
+
+impl Patience {
+    /// Waits this long for either.
+    #[must_use]
+    pub fn of(time: Duration) -> Self {
+        let deadline = Instant::now() + time;
+        Self { flock: deadline, directory: deadline }
+    }
+}
+
 impl Lock {
     /// The lock of this data file.
     #[must_use]
@@ -87,6 +112,28 @@ impl Lock {
         })?
         .ok_or_else(|| Error::Locked { path: path.clone(), holder: "another keyledger holds it".into() })?;
         Ok(Flock { lock: Arc::clone(self), file })
+    }
+}
+
+impl Lock {
+    /// Takes both.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Locked`] when one can't be had by its deadline.
+    pub fn hold(self: &Arc<Self>, patience: Patience) -> Result<Held> {
+        let flock = self.flock(patience.flock)?;
+        Ok(Held { _directory: flock.directory(patience.directory)?, _flock: flock })
+    }
+
+    fn describe_holder(&self) -> String {
+        match &*self.watched.lock() {
+            Some((_, since)) => format!(
+                "a program that locks by directory has held it for at least {:.1} s; if none runs, remove the directory",
+                since.elapsed().as_secs_f64()
+            ),
+            None => "other programs that lock by directory keep taking it".into(),
+        }
     }
 }
 
@@ -136,18 +183,6 @@ impl Flock {
         let (device, inode) = mark.split_at(8);
         let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
         Ok(Some((number(device), number(inode))))
-    }
-}
-
-impl Lock {
-    fn describe_holder(&self) -> String {
-        match &*self.watched.lock() {
-            Some((_, since)) => format!(
-                "a program that locks by directory has held it for at least {:.1} s; if none runs, remove the directory",
-                since.elapsed().as_secs_f64()
-            ),
-            None => "other programs that lock by directory keep taking it".into(),
-        }
     }
 }
 

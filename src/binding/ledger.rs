@@ -14,12 +14,14 @@ use crate::cache::Stamp;
 use crate::ledger::{Found, Ledger as Store, Value};
 use crate::settings::Settings;
 
-/// `find`: answer by `read`, nothing is stored for it.
-const UNCACHED: f64 = 0.0;
+/// `find`: there is no such key.
+const UNKNOWN: f64 = 0.0;
 /// `find`: load the file, then ask again.
 const LOAD: f64 = -1.0;
 /// `find`: the same, but this lookup has been counted already.
 const LOAD_COUNTED: f64 = -2.0;
+/// `find`: answer by `read`, nothing is stored for it.
+const UNCACHED: f64 = -3.0;
 
 /// The JSON text of a key that does not exist.
 const NULL: &str = "null";
@@ -58,6 +60,16 @@ pub(super) fn duration(ms: f64) -> Duration {
     Duration::try_from_secs_f64(ms.max(0.0) / 1000.0).unwrap_or(Duration::MAX)
 }
 
+fn number(found: Found) -> f64 {
+    match found {
+        Found::Entry(stamp) => stamp as f64,
+        Found::Unknown => UNKNOWN,
+        Found::Uncached => UNCACHED,
+        Found::Load { counted: false } => LOAD,
+        Found::Load { counted: true } => LOAD_COUNTED,
+    }
+}
+
 /// See [`Store`]. Stamps are numbers from 1; times are milliseconds as `Date.now()` gives them.
 #[napi]
 pub struct Ledger(pub(super) Arc<Store>);
@@ -90,21 +102,15 @@ impl Ledger {
     /// A stamp, or one of the numbers above.
     #[napi(catch_unwind)]
     pub fn find(&self, key: Key, now: f64, counted: bool, looked: bool) -> f64 {
-        match self.0.find(&key, now, counted, looked) {
-            Found::Entry(stamp) => stamp as f64,
-            Found::Uncached => UNCACHED,
-            Found::Load { counted: false } => LOAD,
-            Found::Load { counted: true } => LOAD_COUNTED,
-        }
+        number(self.0.find(&key, now, counted, looked))
     }
 
-    /// The JSON text that a stamp names, `"null"` for a key that does not exist. `null` when it is gone, or has no text.
+    /// The JSON text that a stamp names; `null` when it is gone, or has no text.
     #[napi(catch_unwind)]
     pub fn text(&self, stamp: f64) -> Option<String> {
         match self.0.entry(stamp as Stamp)?.0 {
             Value::Record(text) => Some((*text).to_owned()),
-            Value::Unknown => Some(NULL.to_owned()),
-            Value::Opaque => None,
+            Value::Unknown | Value::Opaque => None,
         }
     }
 
@@ -154,9 +160,10 @@ impl Ledger {
         });
     }
 
+    /// A stamp, or `UNKNOWN` also for what is not stored.
     #[napi(catch_unwind)]
     pub fn get(&self, key: Key, now: f64) -> f64 {
-        self.0.cached(&key, now).map_or(0.0, |stamp| stamp as f64)
+        self.0.cached(&key, now).map_or(UNKNOWN, number)
     }
 
     #[napi(catch_unwind)]

@@ -15,7 +15,8 @@ use super::key::Key;
 use super::ledger::{Ledger, duration};
 use crate::commit::Delta;
 use crate::error;
-use crate::ledger::{Held, Ledger as Store, Patience};
+use crate::ledger::Ledger as Store;
+use crate::lock::{Held, Patience};
 use crate::usage::Use;
 
 /// A task waits for the flock no longer than this, then gives its thread back and lets JavaScript try again: the pool

@@ -1,0 +1,33 @@
+// An awaited hit on 1000 warm keys of 20 to 40 characters.
+import {
+  asRequested,
+  check,
+  compare,
+  finish,
+  inTurn,
+  load,
+  loopOver,
+  makeData,
+} from './measure.ts';
+
+const data = makeData(1000);
+const ours = await load('keyledger', 'hit');
+const theirs = await load('baseline', 'hit');
+const keys = data.keys.map(({ key }) => asRequested(key));
+for (const storage of [ours, theirs]) {
+  await storage.writeApiKeys(data);
+  await storage.warmupCache();
+  for (const [index, key] of keys.entries()) {
+    const found = await storage.findApiKey(key);
+    check(JSON.stringify(found) === JSON.stringify(data.keys[index]), 'a hit');
+    check(found === (await storage.findApiKey(key)), 'the same object twice');
+  }
+  const { hits } = await storage.cacheStats();
+  await storage.findApiKey(keys[0] as string);
+  check((await storage.cacheStats()).hits === hits + 1, 'hits are counted');
+}
+
+const loops = [loopOver(ours.findApiKey, keys), loopOver(theirs.findApiKey, keys)];
+for (const loop of loops) await loop(100);
+const times = await inTurn(15, ...loops.map(loop => () => loop(100)));
+finish([compare('hit, 1000 warm keys', times, 'ns', 0.75)]);
