@@ -54,12 +54,14 @@ export function getKeyStats(key: string): Promise<ApiKey | null>;
  * the file holds it, synced to the disk unless `DATA_FSYNC=false`; calls that are made together are written together
  * and share one promise. A key that the file does not have is left out without an error.
  *
- * When it rejects, nothing of that batch is in the file.
+ * When it rejects, nothing of that batch is in the file, unless the code is `EUNSYNCED`: then all of it is, but a power
+ * cut may take it, since the folder could not be synced.
  *
  * @param tokensUsed any finite number of tokens
  * @param model the model that used them; only logged
  * @throws `ERR_INVALID_ARG_TYPE` and `ERR_OUT_OF_RANGE` for arguments that make no sense; `EDATA` when the file can't be
- *   parsed, which is then left as it is; `ELOCKED` when another holder keeps the lock for longer than `LOCK_TIMEOUT_MS`;
+ *   parsed, which is then left as it is; `ELOCKED` when another process keeps the lock for longer than
+ *   `LOCK_TIMEOUT_MS`; `EUNSYNCED`, see above;
  *   the system's own code (`ENOSPC`, `EACCES`, `EROFS`, `EBUSY` ...) when the file can't be written
  */
 export function updateApiKeyUsage(key: string, tokensUsed: number, model: string): Promise<void>;
@@ -86,7 +88,10 @@ export function writeApiKeys(data: ApiKeysData): Promise<void>;
  * Runs `fn` while no other holder, in this process or another, has the lock, and gives its result. What is called
  * inside, `withLock` included, works and does not wait for its own caller.
  *
- * @throws what `fn` throws; `ELOCKED` when the lock can't be had within `LOCK_TIMEOUT_MS`
+ * Calls of one process take turns, in their order and however long. A nested one is one call of the outer `fn`: to wait
+ * inside it for what the outer one called later would be to wait for oneself.
+ *
+ * @throws what `fn` throws; `ELOCKED` when another process keeps the lock for longer than `LOCK_TIMEOUT_MS`
  */
 export function withLock<T>(fn: () => Promise<T>): Promise<T>;
 

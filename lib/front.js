@@ -25,8 +25,7 @@ const MOST_TOLD = 1024;
 
 /** `find` answers with a promise or one of these: the file must be loaded first, and the lookup is yet to be counted; */
 export const LOAD = -1;
-/** the file must be loaded first; */
-export const LOAD_COUNTED = -2;
+/** (-2) the file must be loaded first, and the lookup was counted; */
 /** nothing is stored for the key. */
 export const UNCACHED = -3;
 
@@ -96,6 +95,8 @@ export class Front {
     if (stamp < 0) return stamp;
     if (stamp === 0) return UNKNOWN;
     if (this.#quick && (now >= this.#nextLook || now < this.#lookedAt)) {
+      // What other threads have changed is seen now: every entry is to be compared again.
+      this.changed();
       this.#lookedAt = this.#native.lookedAt();
       this.#nextLook = this.#lookedAt + this.#revalidateMs;
     }
@@ -121,7 +122,7 @@ export class Front {
     this.tell();
     const stamp = this.#native.set(key, Date.now(), ttl, jsonOf(value));
     // A null needs no object: Rust answers it with a number.
-    if (value === null) this.#drop(stamp % this.#maxSize);
+    if (value === null) this.#entries.delete(key);
     else this.#hold(key, stamp, value);
   }
 

@@ -1,8 +1,8 @@
 // The store's functions, over one data file.
 import { checkKey, LRUCacheImpl } from './cache.js';
 import { invalidType, outOfRange, unwrap } from './errors.js';
-import { Front, LOAD, LOAD_COUNTED } from './front.js';
-import { logger, mask, report, silent } from './log.js';
+import { Front, LOAD, UNCACHED } from './front.js';
+import { logger, mask, report } from './log.js';
 import { Ledger } from './native.js';
 import { cacheEnabled } from './settings.js';
 import { Writer } from './writer.js';
@@ -17,7 +17,7 @@ export function openLedger(settings) {
   const native = unwrap(Ledger.open(settings));
   const log = logger(settings.logLevel);
   const front = new Front(native, settings);
-  const writer = new Writer(native, front, settings.lockTimeoutMs);
+  const writer = new Writer(native, front, settings, log);
   const find = settings.logLevel === 'debug' ? findAndLog : front.find.bind(front);
   const apiKeyCache = /** @type {import('../cache.js').LRUCache<ApiKey | null>} */ (
     new LRUCacheImpl(front)
@@ -53,15 +53,6 @@ export function openLedger(settings) {
     await loading;
   }
 
-  /** The same; while the file can't be read, what was last read well has to do. */
-  async function refreshIfPossible() {
-    try {
-      await refresh();
-    } catch (error) {
-      if (!native.loaded()) throw error;
-    }
-  }
-
   /** @type {typeof front.find} */
   function findAndLog(key, counted, looked) {
     const before = front.counters();
@@ -70,7 +61,8 @@ export function openLedger(settings) {
     const hit = after.hits > before.hits;
     if (hit) log.debug('hit', { key: mask(key) });
     if (after.misses > before.misses) log.debug('miss', { key: mask(key) });
-    if (!hit && typeof found !== 'number') log.debug('fill', { key: mask(key) });
+    const filled = !hit && typeof found !== 'number' && native.has(key, Date.now());
+    if (filled) log.debug('fill', { key: mask(key) });
     return found;
   }
 
@@ -85,7 +77,8 @@ export function openLedger(settings) {
     try {
       const found = find(key, true, false);
       if (typeof found !== 'number') return found;
-      if (found === LOAD || found === LOAD_COUNTED) return findAfterLoad(key, found === LOAD);
+      if (found === UNCACHED) return Promise.resolve(JSON.parse(native.read(key)));
+      return findAfterLoad(key, found === LOAD);
     } catch (error) {
       report('cache failed', { error: String(error) });
     }
@@ -97,9 +90,9 @@ export function openLedger(settings) {
    * @param {boolean} counted
    */
   async function findAfterLoad(key, counted) {
-    await refreshIfPossible();
+    const fault = await refresh().catch(error => error);
     const found = find(key, counted, true);
-    return typeof found === 'number' ? JSON.parse(native.read(key)) : found;
+    return typeof found === 'number' ? lastRead(key, fault) : found;
   }
 
   /**
@@ -108,7 +101,18 @@ export function openLedger(settings) {
    */
   async function findPastCache(key) {
     checkKey(key);
-    if (!native.look(Date.now())) await refreshIfPossible();
+    const fault = native.look(Date.now()) ? undefined : await refresh().catch(error => error);
+    return lastRead(key, fault);
+  }
+
+  /**
+   * The answer of the file as it was last read well; if it never was, that is a fault.
+   *
+   * @param {string} key
+   * @param {unknown} fault
+   */
+  function lastRead(key, fault) {
+    if (!native.loaded()) throw fault;
     return JSON.parse(native.read(key));
   }
 
@@ -130,11 +134,7 @@ export function openLedger(settings) {
     if (!Number.isFinite(tokensUsed)) {
       return Promise.reject(outOfRange('tokensUsed', 'a finite number', tokensUsed));
     }
-    const recorded = writer.record(key, tokensUsed);
-    if (log.info !== silent) {
-      recorded.then(() => log.info('updated', { key: mask(key), tokensUsed, model }), silent);
-    }
-    return recorded;
+    return writer.record(key, tokensUsed, model);
   }
 
   async function readApiKeys() {

@@ -21,10 +21,13 @@ export function mask(key) {
 
 export const silent = () => {};
 
+/** @typedef {{ info: typeof report, debug: typeof report }} Log */
+
 /**
  * The lines of a level; those below it are {@link silent}.
  *
  * @param {string} level `none`, `info` or `debug`
+ * @returns {Log}
  */
 export function logger(level) {
   return {

@@ -1,23 +1,30 @@
 // Writing: batches of usage, whole files and `withLock`, in the order of the calls.
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { unwrap } from './errors.js';
 import { ending } from './exit.js';
-import { report } from './log.js';
-import { Batch, Hold } from './native.js';
+import { mask, report, silent } from './log.js';
+import { Batch, Hold, Ledger } from './native.js';
 import { cacheEnabled } from './settings.js';
 
 /** @typedef {import('../native.cjs').Batch} NativeBatch */
 /** @typedef {import('../native.cjs').Hold} NativeHold */
 
 /** The longest that a batch waits for more, in milliseconds. */
-const LONGEST_PACE = 100;
+const LONGEST_PACE = 50;
 /** The longest pause between two tries for the lock, in milliseconds. */
 const LONGEST_PAUSE = 5;
 
-// Bound now, so that a test's fake timers don't stop the writing.
+// Bound now, so that a test's fake timers don't stop the deadlines.
 const elapsed = performance.now.bind(performance);
-const ignore = () => {};
+
+/**
+ * A batch that takes what comes.
+ *
+ * @typedef {object} Open
+ * @property {NativeBatch} native
+ * @property {Promise<void>} promise
+ * @property {{ key: string, tokensUsed: number, model: string }[]} updates what to log of it
+ */
 
 /**
  * Those who write under one lock, one after the other: the environment, which takes it for each write, or what runs
@@ -26,14 +33,14 @@ const ignore = () => {};
 class Scope {
   /** The lock, inside `withLock`. @type {NativeHold | undefined} */
   hold;
-  /** Whether `withLock` has released it. */
+  /** Whether `withLock` has ended. */
   ended = false;
   /** How many writes have not ended. */
   queued = 0;
-  /** The batch that takes what comes. @type {{ native: NativeBatch, promise: Promise<void> } | undefined} */
+  /** The batch that is open, if nothing else was enqueued since. @type {Open | undefined} */
   open;
   /** Settles, without an error, when all that was enqueued has. @type {Promise<unknown>} */
-  tail = Promise.resolve();
+  #tail = Promise.resolve();
 
   /** @param {NativeHold} [hold] */
   constructor(hold) {
@@ -46,13 +53,20 @@ class Scope {
    * @returns {Promise<T>}
    */
   enqueue(write) {
+    // What is recorded after this call belongs behind it.
+    this.open = undefined;
     this.queued++;
-    const result = this.tail.then(write);
+    const result = this.#tail.then(write);
     const ended = () => {
       this.queued--;
     };
-    this.tail = result.then(ended, ended);
+    this.#tail = result.then(ended, ended);
     return result;
+  }
+
+  /** Resolves when nothing is enqueued any more. */
+  async idle() {
+    while (this.queued > 0) await this.#tail;
   }
 }
 
@@ -60,6 +74,7 @@ export class Writer {
   #native;
   #front;
   #lockTimeoutMs;
+  #log;
   #outside = new Scope();
   /** @type {AsyncLocalStorage<Scope>} */
   #inside = new AsyncLocalStorage();
@@ -73,27 +88,31 @@ export class Writer {
   /**
    * @param {import('../native.cjs').Ledger} native
    * @param {import('./front.js').Front} front
-   * @param {number} lockTimeoutMs
+   * @param {import('./settings.js').Settings} settings
+   * @param {import('./log.js').Log} log
    */
-  constructor(native, front, lockTimeoutMs) {
+  constructor(native, front, settings, log) {
     this.#native = native;
     this.#front = front;
-    this.#lockTimeoutMs = lockTimeoutMs;
+    this.#lockTimeoutMs = settings.lockTimeoutMs;
+    this.#log = log;
   }
 
   /**
    * Adds one use of a key to the batch that is open.
    *
    * @param {string} key
-   * @param {number} tokens
+   * @param {number} tokensUsed
+   * @param {string} model
    * @returns {Promise<void>} the batch's: the same for all in it
    */
-  record(key, tokens) {
+  record(key, tokensUsed, model) {
     const scope = this.#scope();
     scope.open ??= this.#openBatch(scope);
-    const { native, promise } = scope.open;
-    native.add(key, tokens, Date.now());
-    if (ending.begun) this.#flushNow();
+    const { native, promise, updates } = scope.open;
+    native.add(key, tokensUsed, Date.now());
+    if (this.#log.info !== silent) updates.push({ key, tokensUsed, model });
+    if (ending.begun) this.#saveNow();
     return promise;
   }
 
@@ -106,7 +125,7 @@ export class Writer {
   replace(text) {
     const scope = this.#scope();
     return scope.enqueue(async () => {
-      await this.#whenFree(left => this.#native.replace(text, scope.hold, left));
+      await this.#whenFree(left => this.#native.replace(text, scope.hold, Date.now(), left));
       this.#front.changed();
     });
   }
@@ -116,21 +135,20 @@ export class Writer {
    * @param {() => Promise<T>} fn
    * @returns {Promise<T>}
    */
-  async withLock(fn) {
-    if (this.#scope() !== this.#outside) return fn();
-    return this.#outside.enqueue(async () => {
+  withLock(fn) {
+    const outer = this.#scope();
+    if (outer.hold !== undefined) return outer.enqueue(() => this.#runInside(outer.hold, fn));
+    return outer.enqueue(async () => {
       const hold = new Hold();
-      const scope = new Scope(hold);
       this.#hold = hold;
+      this.#keepForExit();
       try {
         await this.#whenFree(left => this.#native.acquire(hold, left));
-        return await this.#inside.run(scope, fn);
+        return await this.#runInside(hold, fn);
       } finally {
-        // What was called inside without being awaited still runs under the lock.
-        while (scope.queued > 0) await scope.tail;
-        scope.ended = true;
-        this.#hold = undefined;
         hold.release();
+        this.#hold = undefined;
+        this.#keepForExit();
       }
     });
   }
@@ -145,15 +163,20 @@ export class Writer {
     await Promise.all(due.map(batch => batch.promise));
   }
 
-  /** Commits what is pending at once, for the end of the process. */
-  #flushNow() {
-    for (const batch of this.#pending.keys()) {
-      const deadline = elapsed() + this.#lockTimeoutMs;
-      let fault;
-      do {
-        fault = this.#native.commitSync(batch, this.#hold, Date.now(), LONGEST_PAUSE);
-      } while (fault?.code === 'ELOCKED' && elapsed() < deadline);
-      if (fault) report('usage lost at exit', { code: fault.code, error: fault.message });
+  /**
+   * @template T
+   * @param {NativeHold | undefined} hold
+   * @param {() => Promise<T>} fn
+   * @returns {Promise<T>}
+   */
+  async #runInside(hold, fn) {
+    const scope = new Scope(hold);
+    try {
+      return await this.#inside.run(scope, fn);
+    } finally {
+      // What was called inside without being awaited still runs under the lock.
+      await scope.idle();
+      scope.ended = true;
     }
   }
 
@@ -165,44 +188,77 @@ export class Writer {
   /** @param {Scope} scope */
   #openBatch(scope) {
     const batch = new Batch();
+    /** @type {Open['updates']} */
+    const updates = [];
     // Under load a commit that starts as soon as the last one ends finds few updates: those that it is paid for by
     // come while it waits as long again.
     const paced = scope.queued > 0;
     const committed = scope.enqueue(async () => {
-      if (paced) await sleep(Math.min(this.#pace, LONGEST_PACE));
-      scope.open = undefined;
+      if (paced) await Ledger.pause(Math.min(this.#pace, LONGEST_PACE));
+      if (scope.open?.native === batch) scope.open = undefined;
       this.#front.tell();
       const start = elapsed();
       try {
-        await this.#whenFree(left =>
+        const reloaded = await this.#whenFree(left =>
           this.#native.commit(batch, scope.hold, Date.now(), cacheEnabled(), left),
         );
+        if (reloaded) this.#log.info('reloaded', {});
+        this.#logUpdates(updates);
       } finally {
         this.#pace = elapsed() - start;
         this.#pending.delete(batch);
-        if (this.#pending.size === 0) ending.unsaved.delete(this);
+        this.#keepForExit();
         this.#front.changed();
       }
     });
     // A promise of its own: nobody else listens to it, so a fault that its callers ignore is an unhandled rejection.
-    const promise = committed.then(ignore);
+    const promise = committed.then(() => {});
     this.#pending.set(batch, { scope, promise });
-    ending.unsaved.set(this, () => this.#flushNow());
-    return { native: batch, promise };
+    this.#keepForExit();
+    return { native: batch, promise, updates };
+  }
+
+  /** @param {Open['updates']} updates */
+  #logUpdates(updates) {
+    for (const { key, tokensUsed, model } of updates) {
+      if (this.#native.read(key) === 'null') continue;
+      this.#log.info('updated', { key: mask(key), tokensUsed, model });
+    }
+  }
+
+  /** Has the end of the process save what is pending and release what is held, as long as there is any of it. */
+  #keepForExit() {
+    if (this.#pending.size === 0 && this.#hold === undefined) ending.unsaved.delete(this);
+    else ending.unsaved.set(this, () => this.#saveNow());
+  }
+
+  /** Commits what is pending, and releases the lock. */
+  #saveNow() {
+    const deadline = elapsed() + this.#lockTimeoutMs;
+    for (const batch of this.#pending.keys()) {
+      let fault;
+      do {
+        fault = this.#native.commitSync(batch, this.#hold, Date.now(), LONGEST_PAUSE);
+      } while (fault?.code === 'ELOCKED' && elapsed() < deadline);
+      if (fault) report('usage lost at exit', { code: fault.code, error: fault.message });
+    }
+    this.#hold?.release();
   }
 
   /**
    * Tries until the lock is free, or the time is up. The native side waits only for a moment at a time, since it
    * occupies a thread of the pool that the holder may need.
    *
-   * @param {(leftMs: number) => Promise<undefined | import('../native.cjs').Fault>} attempt
+   * @template T
+   * @param {(leftMs: number) => Promise<T>} attempt
    */
   async #whenFree(attempt) {
     const deadline = elapsed() + this.#lockTimeoutMs;
     for (;;) {
       const outcome = await attempt(Math.max(0, deadline - elapsed()));
-      if (outcome?.code !== 'ELOCKED' || elapsed() >= deadline) return unwrap(outcome);
-      await sleep(Math.random() * LONGEST_PAUSE);
+      const code = /** @type {{ code?: string } | undefined} */ (outcome)?.code;
+      if (code !== 'ELOCKED' || elapsed() >= deadline) return unwrap(outcome);
+      await Ledger.pause(Math.random() * LONGEST_PAUSE);
     }
   }
 }

@@ -13,6 +13,9 @@ use crate::error::{Error, Result};
 /// changed less than this before it was read is not trusted to be what was read.
 const TICK: Duration = Duration::from_millis(20);
 
+/// As many symbolic links as Linux follows.
+const MOST_LINKS: usize = 40;
+
 /// Tells one state of a file from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
@@ -101,7 +104,8 @@ pub fn read(path: &Path) -> Result<Content> {
     loop {
         let before = Fingerprint::of(&file.metadata().map_err(fault)?);
         let time = SystemTime::now();
-        let mut bytes = Vec::with_capacity(before.size as usize + 1);
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(before.size as usize + 1).map_err(|_| fault(io::ErrorKind::OutOfMemory.into()))?;
         file.read_to_end(&mut bytes).map_err(fault)?;
         let after = Fingerprint::of(&file.metadata().map_err(fault)?);
         if before == after {
@@ -119,11 +123,24 @@ pub struct Replacement {
     temporary: NamedTempFile,
     target: PathBuf,
     modified: SystemTime,
+    /// Opened beforehand: what fails after the rename can't be undone.
+    folder: Option<File>,
+}
+
+/// A content that has been put in the place of the data file.
+#[derive(Debug)]
+pub struct Published {
+    /// What the data file is now,
+    pub seen: Seen,
+    /// if that can be trusted.
+    pub trusted: bool,
+    target: PathBuf,
+    folder: Option<File>,
 }
 
 impl Replacement {
     /// Writes `text` beside the data file, under a random name, exclusively, with the data file's mode and owner; for
-    /// a new file mode 0600.
+    /// a new file mode 0600. With `fsync` it is on the disk then.
     pub fn write(path: &Path, text: &str, fsync: bool) -> Result<Self> {
         let target = real_path(path)?;
         let folder = folder_of(&target);
@@ -131,35 +148,69 @@ impl Replacement {
         let mut temporary =
             tempfile::Builder::new().prefix(".keyledger-").suffix(".tmp").tempfile_in(folder).map_err(fault)?;
         let file = temporary.as_file_mut();
-        match fs::metadata(&target) {
-            Ok(metadata) => keep_attributes(file, &metadata).map_err(fault)?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(fault(e)),
-        }
+        keep_attributes(file, &target).map_err(fault)?;
         file.write_all(text.as_bytes()).map_err(fault)?;
         // The kernel stamps a file with the time of the last clock tick. A finer time of our own tells this content
         // from any that somebody else may write within the same tick.
         let modified = SystemTime::now();
         file.set_modified(modified).map_err(fault)?;
-        if fsync {
+        let folder = if fsync {
             file.sync_data().map_err(|e| Error::system("sync a temporary file beside", path, &e))?;
-        }
-        Ok(Self { temporary, target, modified })
+            open_folder(folder)?
+        } else {
+            None
+        };
+        Ok(Self { temporary, target, modified, folder })
     }
 
-    /// Puts it in the place of the data file. Gives what the data file is now, and whether that can be trusted.
-    pub fn publish(self) -> Result<(Seen, bool)> {
-        let fault = |path: &Path, e: &io::Error| Error::system("replace", path, e);
-        let file = self.temporary.persist(&self.target).map_err(|e| fault(&self.target, &e.error))?;
-        let metadata = file.metadata().map_err(|e| fault(&self.target, &e))?;
-        let seen = Fingerprint::of(&metadata);
-        Ok((Seen::File(seen), seen.modified_ns == since_1970_ns(self.modified)))
+    /// Puts it in the place of the data file.
+    pub fn publish(self) -> Result<Published> {
+        let Self { temporary, target, modified, folder } = self;
+        let file = temporary.persist(&target).map_err(|e| Error::system("replace", &target, &e.error))?;
+        let Ok(metadata) = file.metadata() else {
+            // It is in place all the same: the next look reads it.
+            return Ok(Published { seen: Seen::Missing, trusted: false, target, folder });
+        };
+        let fingerprint = Fingerprint::of(&metadata);
+        let trusted = fingerprint.modified_ns == since_1970_ns(modified);
+        Ok(Published { seen: Seen::File(fingerprint), trusted, target, folder })
     }
 }
 
+impl Published {
+    /// Makes the replacement itself durable: the entry in the folder.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsynced`] when it can't. The file holds the new content then; a file system that does not sync folders
+    /// is no error.
+    pub fn sync(&self) -> Result<()> {
+        match self.folder.as_ref().map(File::sync_all) {
+            Some(Err(e)) if !matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
+                Err(Error::Unsynced { path: self.target.clone(), reason: e.to_string() })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The folder, to be synced; where folders can't be opened they can't be synced either.
+fn open_folder(folder: &Path) -> Result<Option<File>> {
+    if cfg!(unix) {
+        return File::open(folder).map(Some).map_err(|e| Error::system("open the folder", folder, &e));
+    }
+    Ok(None)
+}
+
+/// Gives a file the mode and the owner of another, if there is one.
 #[cfg(unix)]
-fn keep_attributes(file: &File, original: &Metadata) -> io::Result<()> {
+pub fn keep_attributes(file: &File, original: &Path) -> io::Result<()> {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+    let original = match fs::metadata(original) {
+        Ok(metadata) => metadata,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    };
     let own = file.metadata()?;
     if (own.uid(), own.gid()) != (original.uid(), original.gid())
         && fchown(file, Some(original.uid()), Some(original.gid())).is_err()
@@ -170,34 +221,31 @@ fn keep_attributes(file: &File, original: &Metadata) -> io::Result<()> {
     file.set_permissions(fs::Permissions::from_mode(original.mode() & 0o7777))
 }
 
+/// Gives a file the permissions of another, if there is one.
 #[cfg(not(unix))]
-fn keep_attributes(file: &File, original: &Metadata) -> io::Result<()> {
-    file.set_permissions(original.permissions())
-}
-
-/// Makes the replacement itself durable: the folder's entry.
-pub fn sync_folder(path: &Path) -> Result<()> {
-    #[cfg(unix)]
-    {
-        let folder = folder_of(&real_path(path)?).to_owned();
-        File::open(&folder).and_then(|folder| folder.sync_all()).map_err(|e| Error::system("sync", &folder, &e))?;
+pub fn keep_attributes(file: &File, original: &Path) -> io::Result<()> {
+    match fs::metadata(original) {
+        Ok(original) => file.set_permissions(original.permissions()),
+        Err(_) => Ok(()),
     }
-    #[cfg(not(unix))]
-    let _ = path;
-    Ok(())
 }
 
-/// The file itself, where the path is a symbolic link.
+/// The file itself, where the path is a symbolic link or several in a row; the last one may lead to a file that is to be
+/// made.
 pub fn real_path(path: &Path) -> Result<PathBuf> {
-    match fs::canonicalize(path) {
-        Ok(real) => Ok(real),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => match fs::read_link(path) {
-            // A link to a file that is to be made.
-            Ok(target) => Ok(folder_of(path).join(target)),
-            Err(_) => Ok(path.to_owned()),
-        },
-        Err(e) => Err(Error::system("resolve", path, &e)),
+    let fault = |e: &io::Error| Error::system("resolve", path, e);
+    let mut real = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        match fs::canonicalize(&real) {
+            Ok(real) => return Ok(real),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => match fs::read_link(&real) {
+                Ok(target) => real = folder_of(&real).join(target),
+                Err(_) => return Ok(real),
+            },
+            Err(e) => return Err(fault(&e)),
+        }
     }
+    Err(Error::Data { path: path.to_owned(), reason: "it is one of too many symbolic links in a row".into() })
 }
 
 fn folder_of(path: &Path) -> &Path {

@@ -23,6 +23,13 @@ pub enum Error {
         /// Who holds it, and for how long, as far as one can tell.
         holder: String,
     },
+    /// The file was replaced, but that could not be made durable: it holds the new content, and a power cut may take it.
+    Unsynced {
+        /// The data file.
+        path: PathBuf,
+        /// The system's own words.
+        reason: String,
+    },
     /// The system refused.
     System {
         /// What was tried, as in "cannot ACTION".
@@ -49,6 +56,7 @@ impl Error {
         match self {
             Self::Data { .. } => "EDATA",
             Self::Locked { .. } => "ELOCKED",
+            Self::Unsynced { .. } => "EUNSYNCED",
             Self::System { code, .. } => code,
         }
     }
@@ -57,7 +65,10 @@ impl Error {
     #[must_use]
     pub fn path(&self) -> &Path {
         match self {
-            Self::Data { path, .. } | Self::Locked { path, .. } | Self::System { path, .. } => path,
+            Self::Data { path, .. }
+            | Self::Locked { path, .. }
+            | Self::Unsynced { path, .. }
+            | Self::System { path, .. } => path,
         }
     }
 }
@@ -72,6 +83,11 @@ impl fmt::Display for Error {
             Self::Locked { holder, .. } => {
                 write!(f, "ELOCKED: cannot lock {path}: {holder}; try again, or raise LOCK_TIMEOUT_MS")
             }
+            Self::Unsynced { reason, .. } => write!(
+                f,
+                "EUNSYNCED: {path} was written, but its folder can't be synced: {reason}; do not write the same again, \
+                 check the disk"
+            ),
             Self::System { action, code, reason, .. } => {
                 write!(f, "{code}: cannot {action} {path}: {reason}")?;
                 match *code {
@@ -147,6 +163,7 @@ fn code_of_kind(source: &io::Error) -> &'static str {
         io::ErrorKind::IsADirectory => "EISDIR",
         io::ErrorKind::ResourceBusy => "EBUSY",
         io::ErrorKind::ReadOnlyFilesystem => "EROFS",
+        io::ErrorKind::OutOfMemory => "ENOMEM",
         _ => "EIO",
     }
 }

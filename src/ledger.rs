@@ -14,10 +14,10 @@ use parking_lot::Mutex;
 
 use crate::cache::{Cache, Rank, Stamp};
 use crate::commit::{Applied, Delta, apply};
-use crate::disk::{self, Replacement, Seen};
+use crate::disk::{Replacement, Seen};
 use crate::document::Document;
 use crate::error::{Error, Result};
-use crate::lock::{Held, Lock, Patience};
+use crate::lock::{Directory, Held, Lock, Patience};
 use crate::settings::Settings;
 use crate::source::{Snapshot, Source, Standing, State};
 
@@ -79,13 +79,13 @@ static OPEN: Mutex<Vec<Weak<Ledger>>> = Mutex::new(Vec::new());
 impl Ledger {
     /// The ledger with these settings; makes the folder of the data file.
     pub fn open(settings: Settings) -> Result<Arc<Self>> {
+        if let Some(folder) = settings.data_file.parent() {
+            fs::create_dir_all(folder).map_err(|e| Error::system("make the folder", folder, &e))?;
+        }
         let mut open = OPEN.lock();
         open.retain(|ledger| ledger.strong_count() > 0);
         if let Some(ledger) = open.iter().filter_map(Weak::upgrade).find(|ledger| ledger.settings == settings) {
             return Ok(ledger);
-        }
-        if let Some(folder) = settings.data_file.parent() {
-            fs::create_dir_all(folder).map_err(|e| Error::system("make the folder", folder, &e))?;
         }
         let ledger = Arc::new(Self {
             lock: Arc::new(Lock::new(&settings.data_file)),
@@ -176,15 +176,21 @@ impl Ledger {
     }
 
     /// Records usage: applies the deltas to what the file holds and replaces it. The entries of the cache are refreshed
-    /// from what was written; with `fill` those keys that were not in the cache come in.
+    /// from what was written; with `fill` those keys that were not in the cache come in. Once the file holds the deltas
+    /// they are taken out of the batch, so that they can't be applied again. Gives whether the file turned out to hold
+    /// something else than before.
     pub fn commit(
         &self,
-        deltas: &[Delta],
+        deltas: &mut Vec<Delta>,
         held: Option<&Held>,
         now: f64,
         fill: bool,
         patience: Patience,
-    ) -> Result<()> {
+    ) -> Result<bool> {
+        let mut reloaded = false;
+        if deltas.is_empty() {
+            return Ok(reloaded);
+        }
         let flock = held.is_none().then(|| self.lock.flock(patience.flock)).transpose()?;
         let lock_directory = || flock.as_ref().map(|flock| flock.directory(patience.directory)).transpose();
         for attempt in 1.. {
@@ -192,9 +198,9 @@ impl Ledger {
             if attempt > OPTIMISTIC_TRIES {
                 directory = lock_directory()?;
             }
-            self.load(now)?;
-            let Some(base) = self.source.state().read.clone() else { return Ok(()) };
-            let Some(Applied { document, changed }) = apply(&base.document, deltas) else { return Ok(()) };
+            reloaded |= self.load(now)?;
+            let Some(base) = self.source.state().read.clone() else { break };
+            let Some(Applied { document, changed }) = apply(&base.document, deltas) else { break };
             let replacement = Replacement::write(self.source.path(), document.text(), self.settings.fsync)?;
             if directory.is_none() {
                 directory = lock_directory()?;
@@ -202,19 +208,50 @@ impl Ledger {
             if !self.source.still(&base)? {
                 continue;
             }
-            let version = self.source.state().version;
-            let (seen, trusted) = replacement.publish()?;
-            drop(directory);
-            let written = Snapshot { document: Arc::new(document), seen, trusted };
-            let rest = self.source.state_mut().put(written, version);
+            let sync = self.publish(replacement, document, now, directory, false)?;
             self.fill(&changed, now, !fill);
-            drop(rest);
+            deltas.clear();
+            sync()?;
             break;
         }
-        if self.settings.fsync {
-            disk::sync_folder(self.source.path())?;
+        Ok(reloaded)
+    }
+
+    /// Replaces the file by `text`.
+    pub fn replace(&self, text: String, held: Option<&Held>, now: f64, patience: Patience) -> Result<()> {
+        let document = Document::parse(text.into_bytes())
+            .map_err(|reason| Error::Data { path: self.source.path().to_owned(), reason })?;
+        let flock = held.is_none().then(|| self.lock.flock(patience.flock)).transpose()?;
+        let replacement = Replacement::write(self.source.path(), document.text(), self.settings.fsync)?;
+        let directory = flock.as_ref().map(|flock| flock.directory(patience.directory)).transpose()?;
+        let sync = self.publish(replacement, document, now, directory, true)?;
+        sync()
+    }
+
+    /// Puts a replacement in the place of the file, lets go of the lock directory, and takes note of what the file holds
+    /// now: `other` than before, but for a commit. What it gives is still to be done, to make that durable.
+    fn publish(
+        &self,
+        replacement: Replacement,
+        document: Document,
+        now: f64,
+        directory: Option<Directory>,
+        other: bool,
+    ) -> Result<impl FnOnce() -> Result<()>> {
+        let version = self.source.state().version;
+        let published = replacement.publish()?;
+        drop(directory);
+        let mut state = self.source.state_mut();
+        state.generation += u64::from(other);
+        let snapshot = Snapshot { document: Arc::new(document), seen: published.seen, trusted: published.trusted };
+        let put = state.put(snapshot, version);
+        drop(state);
+        if put.is_err() {
+            // Somebody has read the file in between, perhaps as it was before. A fault of this read is the next one's.
+            let _ = self.load(now);
         }
-        Ok(())
+        let fsync = self.settings.fsync;
+        Ok(move || if fsync { published.sync() } else { Ok(()) })
     }
 
     /// Stores what the file holds for these keys; with `refresh_only` just for those that are stored already.
@@ -229,27 +266,6 @@ impl Ledger {
                 }
             }
         }
-    }
-
-    /// Replaces the file by `text`.
-    pub fn replace(&self, text: String, held: Option<&Held>, patience: Patience) -> Result<()> {
-        let document = Document::parse(text.into_bytes())
-            .map_err(|reason| Error::Data { path: self.source.path().to_owned(), reason })?;
-        let flock = held.is_none().then(|| self.lock.flock(patience.flock)).transpose()?;
-        let replacement = Replacement::write(self.source.path(), document.text(), self.settings.fsync)?;
-        let directory = flock.as_ref().map(|flock| flock.directory(patience.directory)).transpose()?;
-        let version = self.source.state().version;
-        let (seen, trusted) = replacement.publish()?;
-        drop(directory);
-        let mut state = self.source.state_mut();
-        let rest = state.put(Snapshot { document: Arc::new(document), seen, trusted }, version);
-        state.generation += 1;
-        drop(state);
-        drop(rest);
-        if self.settings.fsync {
-            disk::sync_folder(self.source.path())?;
-        }
-        Ok(())
     }
 
     /// Fills the cache with the first keys of the file. Gives how many it took.
@@ -318,3 +334,7 @@ fn store(cache: &mut Cache<Cached>, state: &State, key: &[u8], object: Option<&s
         _ => Found::Unknown,
     }
 }
+
+#[cfg(all(test, unix))]
+#[path = "ledger_tests.rs"]
+mod tests;

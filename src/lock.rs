@@ -50,18 +50,26 @@ struct Identity {
     changed: (i64, i64),
 }
 
+impl Identity {
+    fn same_directory(&self, other: &Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+}
+
 /// The flock, held until it is dropped.
 #[derive(Debug)]
 pub struct Flock {
     lock: Arc<Lock>,
-    file: File,
+    file: Arc<File>,
 }
 
 /// The lock directory, held until it is dropped.
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
-    file: File,
+    /// What it is, once known: who has taken it over from us keeps it.
+    identity: Option<Identity>,
+    file: Arc<File>,
 }
 
 /// The whole lock, released when dropped: the directory first.
@@ -104,14 +112,14 @@ impl Lock {
     pub fn flock(self: &Arc<Self>, deadline: Instant) -> Result<Flock> {
         // Beside the real file: the same whichever link leads to it.
         let path = with_suffix(&disk::real_path(&self.data_file)?, ".flock");
-        let file = open(&path).map_err(|e| Error::system("open", &path, &e))?;
+        let file = open(&path, &self.data_file).map_err(|e| Error::system("open", &path, &e))?;
         retry(deadline, || match file.try_lock_exclusive() {
             Ok(()) => Ok(Some(())),
             Err(e) if e.raw_os_error() == fs2::lock_contended_error().raw_os_error() => Ok(None),
             Err(e) => Err(Error::system("lock", &path, &e)),
         })?
         .ok_or_else(|| Error::Locked { path: path.clone(), holder: "another keyledger holds it".into() })?;
-        Ok(Flock { lock: Arc::clone(self), file })
+        Ok(Flock { lock: Arc::clone(self), file: Arc::new(file) })
     }
 }
 
@@ -153,9 +161,11 @@ impl Flock {
         .ok_or_else(|| Error::Locked { path: path.clone(), holder: self.lock.describe_holder() })?;
         *self.lock.watched.lock() = None;
 
-        let directory = Directory { path: path.clone(), file: self.file.try_clone().map_err(|e| fault(path, &e))? };
+        // From here on it is removed again, whatever fails.
+        let mut directory = Directory { path: path.clone(), identity: None, file: Arc::clone(&self.file) };
         let identity = identity(path).map_err(|e| fault(path, &e))?;
         directory.mark(Some(identity)).map_err(|e| fault(path, &e))?;
+        directory.identity = Some(identity);
         Ok(directory)
     }
 
@@ -200,6 +210,11 @@ impl Drop for Directory {
     fn drop(&mut self) {
         // Nothing more can be done about a failure here: who comes next finds the mark, or waits and adopts.
         let _ = self.mark(None);
+        if let (Some(ours), Ok(found)) = (self.identity, identity(&self.path))
+            && !ours.same_directory(&found)
+        {
+            return;
+        }
         if fs::remove_dir(&self.path).is_err() {
             let _ = fs::remove_file(self.path.join(ADOPTED));
             let _ = fs::remove_dir(&self.path);
@@ -250,20 +265,28 @@ fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 
 #[cfg(unix)]
 mod system {
-    use super::{ADOPTED, File, Identity, OpenOptions, Path, found, fs, io};
+    use super::{ADOPTED, File, Identity, OpenOptions, Path, disk, found, fs, io};
     use rustix::fs::{Mode, OFlags};
+    use std::fs::Metadata;
     use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 
-    pub fn open(path: &Path) -> io::Result<File> {
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+    /// Opens the flock file. A new one is for whom the data file is for: root may be the first to write.
+    pub fn open(path: &Path, data_file: &Path) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
+        match options.clone().create_new(true).mode(0o600).open(path) {
+            Ok(file) => disk::keep_attributes(&file, data_file).map(|()| file),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => options.open(path),
+            Err(e) => Err(e),
+        }
     }
 
     pub fn identity(path: &Path) -> io::Result<Identity> {
-        fs::symlink_metadata(path).map(|metadata| Identity {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        })
+        fs::symlink_metadata(path).map(|metadata| identity_of(&metadata))
+    }
+
+    fn identity_of(metadata: &Metadata) -> Identity {
+        Identity { device: metadata.dev(), inode: metadata.ino(), changed: (metadata.ctime(), metadata.ctime_nsec()) }
     }
 
     /// Takes over the very directory that was `watched`; `None` if it is no longer that.
@@ -272,8 +295,8 @@ mod system {
         let Some(directory) = found(rustix::fs::open(path, flags, Mode::empty()).map_err(Into::into))? else {
             return Ok(None);
         };
-        let stat = rustix::fs::fstat(&directory)?;
-        if (stat.st_dev, stat.st_ino) != (watched.device, watched.inode) {
+        let directory = File::from(directory);
+        if identity_of(&directory.metadata()?) != watched {
             return Ok(None);
         }
         let create = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
@@ -299,7 +322,7 @@ mod system {
 mod system {
     use super::{File, Identity, OpenOptions, Path, fs, io};
 
-    pub fn open(path: &Path) -> io::Result<File> {
+    pub fn open(path: &Path, _: &Path) -> io::Result<File> {
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
     }
 
@@ -321,3 +344,74 @@ mod system {
 }
 
 use system::{adopt, identity, open, read_at_start, write_at_start};
+
+#[cfg(all(test, unix))]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn lock(folder: &TempDir) -> Arc<Lock> {
+        Arc::new(Lock::new(&folder.path().join("apikeys.json")))
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_millis(30)
+    }
+
+    #[test]
+    fn one_holds_it_at_a_time() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (one, other) = (lock(&folder), lock(&folder));
+        let held = one.hold(Patience::of(Duration::ZERO)).expect("free");
+        let error = other.hold(Patience { flock: soon(), directory: soon() }).expect_err("held");
+        assert_eq!(error.code(), "ELOCKED");
+        assert!(error.to_string().contains("apikeys.json.flock"), "{error}");
+        assert!(folder.path().join("apikeys.json.lock").is_dir());
+        drop(held);
+        assert!(!folder.path().join("apikeys.json.lock").exists());
+        other.hold(Patience::of(Duration::ZERO)).expect("free again");
+    }
+
+    #[test]
+    fn a_directory_of_the_old_protocol_is_waited_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let directory = folder.path().join("apikeys.json.lock");
+        fs::create_dir(&directory).expect("made");
+        let error = lock(&folder).hold(Patience { flock: soon(), directory: soon() }).expect_err("held");
+        assert_eq!((error.code(), error.path()), ("ELOCKED", directory.as_path()));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(Duration::from_millis(50));
+                fs::remove_dir(&directory).expect("removed");
+            });
+            lock(&folder).hold(Patience::of(Duration::from_secs(30))).expect("free by then");
+        });
+    }
+
+    #[test]
+    fn what_one_of_ours_left_behind_is_taken_over_at_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let flock = lock(&folder).flock(soon()).expect("free");
+        // A process that dies releases the flock, and nothing else.
+        std::mem::forget(flock.directory(soon()).expect("free"));
+        flock.file.unlock().expect("unlocked");
+        let _held = lock(&folder).hold(Patience::of(Duration::ZERO)).expect("taken over");
+    }
+
+    #[test]
+    fn a_directory_is_adopted_only_while_it_is_the_one_that_was_watched() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("apikeys.json.lock");
+        fs::create_dir(&path).expect("made");
+        let watched = identity(&path).expect("there");
+        let other = Identity { inode: watched.inode + 1, ..watched };
+        assert!(adopt(&path, other).expect("looked at").is_none());
+        assert!(adopt(&path, watched).expect("adopted").is_some());
+        let watched = identity(&path).expect("there");
+        assert!(fs::remove_dir(&path).is_err(), "a holder that wakes up can't remove it");
+        fs::remove_file(path.join(ADOPTED)).expect("there");
+        fs::remove_dir(&path).expect("empty");
+        assert!(adopt(&path, watched).expect("looked at").is_none(), "it was released");
+    }
+}

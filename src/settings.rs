@@ -2,7 +2,6 @@
 //! to Rust on Bun nor in Node's worker threads.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 /// The settings of one ledger. Two ledgers with equal settings are one.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +16,4 @@ pub struct Settings {
     pub revalidate_ms: f64,
     /// Whether a commit is synced to the disk before it counts.
     pub fsync: bool,
-    /// How long a writer waits for another holder of the lock.
-    pub lock_timeout: Duration,
 }

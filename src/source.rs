@@ -48,6 +48,10 @@ pub struct Snapshot {
     pub trusted: bool,
 }
 
+/// What was known before. To free it takes time: not while others wait for the state.
+#[derive(Debug)]
+pub struct Replaced(#[expect(dead_code, reason = "it is only to be dropped")] Option<Snapshot>);
+
 #[derive(Debug)]
 struct Fault {
     error: Error,
@@ -79,15 +83,18 @@ impl State {
         self.read.as_ref()?.document.get(key)
     }
 
-    /// Puts in what was read or written since the state had this version, unless something newer came in between. Gives
-    /// what is left over: to free it takes time, which nobody should have to wait for.
-    pub fn put(&mut self, snapshot: Snapshot, version: u64) -> Option<Snapshot> {
+    /// Puts in what was read or written since the state had this version.
+    ///
+    /// # Errors
+    ///
+    /// Gives it back if something else came in meanwhile.
+    pub fn put(&mut self, snapshot: Snapshot, version: u64) -> std::result::Result<Replaced, Snapshot> {
         if self.version != version {
-            return Some(snapshot);
+            return Err(snapshot);
         }
         self.version += 1;
         self.fault = None;
-        self.read.replace(snapshot)
+        Ok(Replaced(self.read.replace(snapshot)))
     }
 }
 
@@ -204,16 +211,12 @@ impl Source {
             })?),
         };
         let mut state = self.state.write();
-        if state.version != version {
-            return Ok(None);
-        }
-        let rest = state.put(Snapshot { document, seen, trusted }, version);
+        let put = state.put(Snapshot { document, seen, trusted }, version);
         // The first load brings nothing that was not so before.
-        let changed = old.is_some() && !same;
+        let changed = put.is_ok() && old.is_some() && !same;
         state.generation += u64::from(changed);
         drop(state);
-        drop(rest);
-        Ok(Some(changed))
+        Ok(put.is_ok().then_some(changed))
     }
 
     /// Whether the file is what the snapshot says.

@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use napi::bindgen_prelude::{Either, Float64Array};
 use napi_derive::napi;
@@ -39,7 +38,6 @@ pub struct LedgerSettings {
     pub ttl_ms: f64,
     pub revalidate_ms: f64,
     pub fsync: bool,
-    pub lock_timeout_ms: f64,
 }
 
 impl From<LedgerSettings> for Settings {
@@ -50,14 +48,8 @@ impl From<LedgerSettings> for Settings {
             ttl_ms: settings.ttl_ms,
             revalidate_ms: settings.revalidate_ms,
             fsync: settings.fsync,
-            lock_timeout: duration(settings.lock_timeout_ms),
         }
     }
-}
-
-/// Milliseconds that came from JavaScript.
-pub(super) fn duration(ms: f64) -> Duration {
-    Duration::try_from_secs_f64(ms.max(0.0) / 1000.0).unwrap_or(Duration::MAX)
 }
 
 fn number(found: Found) -> f64 {

@@ -3,6 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use napi::bindgen_prelude::{AsyncTask, Either, ToNapiValue, TypeName};
@@ -12,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::fault::Fault;
 use super::key::Key;
-use super::ledger::{Ledger, duration};
+use super::ledger::Ledger;
 use crate::commit::Delta;
 use crate::error;
 use crate::ledger::Ledger as Store;
@@ -23,10 +24,16 @@ use crate::usage::Use;
 /// has few threads, and the holder may need one.
 const SLICE: Duration = Duration::from_millis(25);
 
+/// A deadline that no clock reaches is a year.
+const FOREVER: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// Milliseconds that came from JavaScript.
+fn duration(ms: f64) -> Duration {
+    Duration::try_from_secs_f64(ms.max(0.0) / 1000.0).unwrap_or(FOREVER).min(FOREVER)
+}
+
 fn patience(left_ms: f64) -> Patience {
-    let now = Instant::now();
-    // A deadline that no clock reaches is a year.
-    let left = duration(left_ms).min(Duration::from_secs(366 * 24 * 60 * 60));
+    let (now, left) = (Instant::now(), duration(left_ms));
     Patience { flock: now + left.min(SLICE), directory: now + left }
 }
 
@@ -121,8 +128,8 @@ impl Ledger {
     }
 
     /// Writes a batch to the file, under the lock that is held or one of its own. With `fill` the keys come into the
-    /// cache.
-    #[napi(ts_return_type = "Promise<undefined | Fault>")]
+    /// cache. Gives whether the file turned out to hold something else than before.
+    #[napi(ts_return_type = "Promise<boolean | Fault>")]
     pub fn commit(
         &self,
         batch: &Batch,
@@ -130,7 +137,7 @@ impl Ledger {
         now: f64,
         fill: bool,
         left_ms: f64,
-    ) -> AsyncTask<Work<()>> {
+    ) -> AsyncTask<Work<bool>> {
         let (ledger, batch, hold) = (Arc::clone(&self.0), Arc::clone(&batch.0), hold.map(|hold| Arc::clone(&hold.0)));
         Work::start(move || commit(&ledger, &batch, hold.as_deref(), now, fill, patience(left_ms)))
     }
@@ -145,9 +152,18 @@ impl Ledger {
 
     /// Replaces the file, under the lock that is held or one of its own.
     #[napi(ts_return_type = "Promise<undefined | Fault>")]
-    pub fn replace(&self, text: String, hold: Option<&Hold>, left_ms: f64) -> AsyncTask<Work<()>> {
+    pub fn replace(&self, text: String, hold: Option<&Hold>, now: f64, left_ms: f64) -> AsyncTask<Work<()>> {
         let (ledger, hold) = (Arc::clone(&self.0), hold.map(|hold| Arc::clone(&hold.0)));
-        Work::start(move || with(hold.as_deref(), |held| ledger.replace(text, held, patience(left_ms))))
+        Work::start(move || with(hold.as_deref(), |held| ledger.replace(text, held, now, patience(left_ms))))
+    }
+
+    /// Resolves after a while. On a thread of the pool, so that a test's fake timers don't stop the writing.
+    #[napi(ts_return_type = "Promise<undefined | Fault>")]
+    pub fn pause(ms: f64) -> AsyncTask<Work<()>> {
+        Work::start(move || {
+            thread::sleep(duration(ms));
+            Ok(())
+        })
     }
 }
 
@@ -167,9 +183,7 @@ fn commit(
     now: f64,
     fill: bool,
     patience: Patience,
-) -> error::Result<()> {
+) -> error::Result<bool> {
     let mut deltas = batch.lock();
-    with(hold, |held| ledger.commit(&deltas, held, now, fill, patience))?;
-    deltas.clear();
-    Ok(())
+    with(hold, |held| ledger.commit(&mut deltas, held, now, fill, patience))
 }
