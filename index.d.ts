@@ -70,17 +70,18 @@ export function updateApiKeyUsage(key: string, tokensUsed: number, model: string
 export function cacheStats(): Promise<CacheStats & { enabled: boolean }>;
 
 /**
- * What the file holds now; `{ keys: [] }` when there is no file.
+ * What the file holds now; `{ keys: [] }` when there is no file. Parses all of it on the event loop.
  *
  * @throws `EDATA`, or the system's own code, when the file can't be read
  */
 export function readApiKeys(): Promise<ApiKeysData>;
 
 /**
- * Replaces the file, atomically, by what `JSON.stringify(data, null, 2)` prints. To change what is there, read and
- * write inside one {@link withLock}.
+ * Replaces the file, atomically, by what `JSON.stringify(data, null, 2)` prints of `data` as it is at the call. To change
+ * what is there, read and write inside one {@link withLock}.
  *
- * @throws `ERR_INVALID_ARG_TYPE` when `data` has no array `keys`; otherwise as {@link updateApiKeyUsage}
+ * @throws `ERR_INVALID_ARG_TYPE` when `data` has no array `keys`, or can't be printed as JSON; otherwise as
+ *   {@link updateApiKeyUsage}
  */
 export function writeApiKeys(data: ApiKeysData): Promise<void>;
 
@@ -95,7 +96,10 @@ export function writeApiKeys(data: ApiKeysData): Promise<void>;
  */
 export function withLock<T>(fn: () => Promise<T>): Promise<T>;
 
-/** Loads the keys of the file into the cache, up to its size. Never throws: a fault is logged. */
+/**
+ * Loads the keys of the file into the cache, up to its size; nothing while `CACHE_ENABLED` is `false`. Never throws: a
+ * fault is logged.
+ */
 export function warmupCache(): Promise<void>;
 
 /**
@@ -105,5 +109,5 @@ export function warmupCache(): Promise<void>;
  */
 export function flush(): Promise<void>;
 
-/** Empties the cache; the next lookups read the file. The counters stay. */
+/** Empties the cache; the next lookups are answered from the file as it is then. The counters stay. */
 export function clearCache(): void;

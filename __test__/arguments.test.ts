@@ -1,4 +1,4 @@
-/** CONTRACT.md: 'Exports', with arguments of every kind; the row of the table at the end on `NaN` tokens. */
+/** the contract: 'Exports', with arguments of every kind; the row of the table at the end on `NaN` tokens. */
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { afterEach, describe, expect, it } from 'vitest';
 import {

@@ -1,4 +1,4 @@
-/** CONTRACT.md: 'Recording usage' and `writeApiKeys`, how the file is replaced; the rows of the table at the end on
+/** the contract: 'Recording usage' and `writeApiKeys`, how the file is replaced; the rows of the table at the end on
  * concurrent updates, the mode and the symlink, and what survives. */
 import { spawnSync } from 'node:child_process';
 import {

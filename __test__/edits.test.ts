@@ -1,4 +1,4 @@
-/** CONTRACT.md: 'A miss is answered from the file as it is now' and what the table at the end says on edits of the file,
+/** the contract: 'A miss is answered from the file as it is now' and what the table at the end says on edits of the file,
  * revoked keys and read errors. */
 import { mkdirSync, renameSync, rmSync, statSync, symlinkSync, utimesSync } from 'node:fs';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -219,6 +219,20 @@ describe.each(faults)('while the file is %s', (_, code, spoil) => {
     rmSync(ledger.file, { recursive: true });
     save(ledger.file, [sampleKey('a')]);
     expect((await ledger.findApiKey('a'))?.key).toBe('a');
+  });
+
+  it('a lookup of what was put into the cache is answered, even when no good state was ever read', async () => {
+    captureLog();
+    const ledger = await open([], AT_ONCE);
+    spoil(ledger.file);
+    ledger.apiKeyCache.set('a', sampleKey('a', { name: 'cached' }));
+    ledger.apiKeyCache.set('unknown', null);
+    for (let n = 0; n < 3; n += 1) {
+      expect((await ledger.findApiKey('a'))?.name).toBe('cached');
+      expect(await ledger.findApiKey('unknown')).toBeNull();
+    }
+    expect((await rejection(ledger.findApiKey('b'))).code).toBe(code);
+    expect(await ledger.cacheStats()).toMatchObject({ hits: 6, misses: 1 });
   });
 });
 

@@ -1,4 +1,4 @@
-/** CONTRACT.md: the head and 'Exports: same names, same signatures'; the default of 'The data file'. */
+/** the contract: the head and 'Exports: same names, same signatures'; the default of 'The data file'. */
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';

@@ -1,4 +1,4 @@
-/** CONTRACT.md: 'The data file', with files of every kind, for lookups, reads, updates, writes and the warm-up. */
+/** the contract: 'The data file', with files of every kind, for lookups, reads, updates, writes and the warm-up. */
 import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
 import { afterEach, describe, expect, it } from 'vitest';
 import {

@@ -1,4 +1,4 @@
-/** CONTRACT.md: 'Recording usage', what is pending when the process ends; `flush` of 'Exports'. */
+/** the contract: 'Recording usage', what is pending when the process ends; `flush` of 'Exports'. */
 import { afterEach, describe, expect, it } from 'vitest';
 import {
   captureLog,

@@ -1,4 +1,4 @@
-/** CONTRACT.md: `withLock` of 'Exports'; the row of the table at the end on a holder that dies. */
+/** the contract: `withLock` of 'Exports'; the row of the table at the end on a holder that dies. */
 import { existsSync, mkdirSync, readFileSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';

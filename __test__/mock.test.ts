@@ -1,4 +1,4 @@
-/** CONTRACT.md: 'Exports', its last sentence. */
+/** the contract: 'Exports', its last sentence. */
 import { expect, it, vi } from 'vitest';
 import { ownerOf } from './fixtures/mocked/handler.ts';
 

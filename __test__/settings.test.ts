@@ -1,4 +1,4 @@
-/** CONTRACT.md: 'Settings', with what is logged. `CACHE_ENABLED` and `CACHE_REVALIDATE_MS` have tests with the lookups,
+/** the contract: 'Settings', with what is logged. `CACHE_ENABLED` and `CACHE_REVALIDATE_MS` have tests with the lookups,
  * `DATA_FSYNC` with the commits. */
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,6 +13,7 @@ import {
   open,
   sampleKey,
   save,
+  script,
   setEnv,
   tempFolder,
 } from './helpers.ts';
@@ -248,6 +249,35 @@ describe('CACHE_LOG_LEVEL', () => {
     expect(text).toContain(`${UNKNOWN.slice(0, 8)}...`);
   });
 
+  it('info logs no update of a key that the file does not have', async () => {
+    const lines = captureLog();
+    const ledger = await open([sampleKey(KEY)], { CACHE_LOG_LEVEL: 'info' });
+    await ledger.updateApiKeyUsage(UNKNOWN, 5, 'model');
+    expect(lines).toEqual([]);
+    await Promise.all([UNKNOWN, KEY].map(key => ledger.updateApiKeyUsage(key, 5, 'model')));
+    expect(lines.map(line => parts(line).message)).toEqual(['updated']);
+    expect(lines[0]).toContain(`${KEY.slice(0, 8)}...`);
+  });
+
+  it.each(['none', 'info', 'debug'])(
+    '%s leaves the fault of an update that nobody awaits an unhandled rejection',
+    async level => {
+      const file = join(tempFolder(), 'apikeys.json');
+      save(file, '{');
+      const code = `
+        process.on('unhandledRejection', error => {
+          console.log('unhandled', error.code);
+          process.exit(0);
+        });
+        void ledger.updateApiKeyUsage('known', 5, 'model');
+        setTimeout(() => console.log('nothing'), 2000);
+      `;
+      const settings = { DATA_FILE: file, CACHE_LOG_LEVEL: level };
+      const { stdout } = await script(code, settings).ended;
+      expect(stdout.split('\n')).toContain('unhandled EDATA');
+    },
+  );
+
   it('info logs an update with its key cut short, one of several bytes per character too', async () => {
     const lines = captureLog();
     const key = 'äöü😀ßéèê-secret-secret';
@@ -270,6 +300,17 @@ describe('DATA_FILE', () => {
     await ledger.updateApiKeyUsage('known', 5, 'model');
     expect((await ledger.findApiKey('known'))?.total_lifetime_tokens).toBe(5);
     expect(JSON.parse(readFileSync(file, 'utf8')).keys.length).toBe(1);
+  });
+
+  it('gets its folder back when the module is evaluated again', async () => {
+    const folder = join(tempFolder(), 'gone');
+    const file = join(folder, 'apikeys.json');
+    await load({ DATA_FILE: file });
+    rmSync(folder, { recursive: true });
+    const ledger = await load({ DATA_FILE: file });
+    expect(existsSync(folder)).toBe(true);
+    await ledger.writeApiKeys({ keys: [sampleKey('known')] });
+    expect((await ledger.findApiKey('known'))?.key).toBe('known');
   });
 
   it('may lose its folder while we run: an empty store, and writeApiKeys makes it anew or says why not', async () => {

@@ -1,4 +1,4 @@
-/** CONTRACT.md: the signatures of 'Exports', checked by tsc; nothing here runs. */
+/** the contract: the signatures of 'Exports', checked by tsc; nothing here runs. */
 import type {
   ApiKey,
   ApiKeysData,

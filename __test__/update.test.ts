@@ -1,4 +1,4 @@
-/** CONTRACT.md: 'Recording usage' except how the file is replaced; 'The data file', its last paragraph. */
+/** the contract: 'Recording usage' except how the file is replaced; 'The data file', its last paragraph. */
 import { existsSync, readFileSync, renameSync, statSync } from 'node:fs';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { ApiKey, UsageWindow } from '../index.js';

@@ -11,7 +11,7 @@ import {
   show,
 } from './measure.ts';
 
-const RUNS = 7;
+const RUNS = 5;
 const COUNT = 10_000;
 const data = makeData(COUNT);
 const edited = JSON.stringify(
@@ -64,9 +64,15 @@ const works: Record<string, Work> = {
   },
 };
 
+/** What can't be had in pieces: the whole file as an object, or an object as the whole file. */
+const unbounded: Record<string, Work> = {
+  readApiKeys: storage => storage.readApiKeys(),
+  writeApiKeys: storage => storage.writeApiKeys(data),
+};
+
 const rows: Row[] = [];
 let run = 0;
-for (const [what, work] of Object.entries(works)) {
+for (const [what, work] of Object.entries({ ...works, ...unbounded })) {
   const stops: Record<'keyledger' | 'baseline', number[]> = { keyledger: [], baseline: [] };
   for (let i = 0; i < RUNS; i++) {
     for (const name of ['keyledger', 'baseline'] as const) {
@@ -75,9 +81,11 @@ for (const [what, work] of Object.entries(works)) {
         CACHE_MAX_SIZE: '10000',
       });
       writeFileSync(storage.file, JSON.stringify(data, null, 2));
-      await storage.findApiKey(keys[0] as string);
-      if (what === 'reload after an edit') writeFileSync(storage.file, edited);
-      else storage.apiKeyCache.clear();
+      // A reload is of a file that was read before; the other calls find one that was not.
+      if (what === 'reload after an edit') {
+        await storage.findApiKey(keys[0] as string);
+        writeFileSync(storage.file, edited);
+      }
       await new Promise(resolve => setTimeout(resolve, 100));
       stops[name].push(await longestStop(() => work(storage)));
     }
@@ -85,10 +93,9 @@ for (const [what, work] of Object.entries(works)) {
   const stop = median(stops.keyledger);
   rows.push({
     what: `longest stop, ${what}`,
-    keyledger: show(stop, 'ms'),
+    keyledger: `${show(stop, 'ms')} (most ${show(Math.max(...stops.keyledger), 'ms')})`,
     baseline: show(median(stops.baseline), 'ms'),
-    bound: '≤ 5 ms',
-    met: stop <= 5,
+    ...(what in unbounded ? {} : { bound: '≤ 5 ms', met: stop <= 5 }),
   });
 }
 finish(rows);

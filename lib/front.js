@@ -23,10 +23,12 @@
 /** Uses that are told to Rust in one call at the most, so that telling them never takes long. */
 const MOST_TOLD = 1024;
 
-/** `find` answers with a promise or one of these: the file must be loaded first, and the lookup is yet to be counted; */
+// `find` answers with a promise or one of these.
+/** The file must be loaded first, and the lookup is yet to be counted. */
 export const LOAD = -1;
-/** (-2) the file must be loaded first, and the lookup was counted; */
-/** nothing is stored for the key. */
+/** The file must be loaded first; the lookup was counted. */
+export const LOAD_COUNTED = -2;
+/** Nothing is stored for the key. */
 export const UNCACHED = -3;
 
 const UNKNOWN = Promise.resolve(null);

@@ -1,7 +1,7 @@
 // The store's functions, over one data file.
 import { checkKey, LRUCacheImpl } from './cache.js';
 import { invalidType, outOfRange, unwrap } from './errors.js';
-import { Front, LOAD, UNCACHED } from './front.js';
+import { Front, LOAD, LOAD_COUNTED } from './front.js';
 import { logger, mask, report } from './log.js';
 import { Ledger } from './native.js';
 import { cacheEnabled } from './settings.js';
@@ -77,8 +77,8 @@ export function openLedger(settings) {
     try {
       const found = find(key, true, false);
       if (typeof found !== 'number') return found;
-      if (found === UNCACHED) return Promise.resolve(JSON.parse(native.read(key)));
-      return findAfterLoad(key, found === LOAD);
+      if (found === LOAD || found === LOAD_COUNTED) return findAfterLoad(key, found === LOAD);
+      return Promise.resolve(JSON.parse(native.read(key)));
     } catch (error) {
       report('cache failed', { error: String(error) });
     }
@@ -146,7 +146,7 @@ export function openLedger(settings) {
   /** @param {ApiKeysData} data */
   async function writeApiKeys(data) {
     if (!Array.isArray(data?.keys)) throw invalidType('data', 'an object with an array keys', data);
-    await writer.replace(JSON.stringify(data, null, 2));
+    await writer.replace(print(data));
   }
 
   /**
@@ -188,4 +188,16 @@ export function openLedger(settings) {
     flush: () => writer.flush(),
     clearCache: () => front.clear(),
   };
+}
+
+/** @param {ApiKeysData} data */
+function print(data) {
+  let text;
+  try {
+    text = JSON.stringify(data, null, 2);
+  } catch (error) {
+    throw Object.assign(/** @type {Error} */ (error), { code: 'ERR_INVALID_ARG_TYPE' });
+  }
+  if (text === undefined) throw invalidType('data', 'an object that JSON can print', text);
+  return text;
 }

@@ -74,6 +74,7 @@ export class Writer {
   #native;
   #front;
   #lockTimeoutMs;
+  #dataFile;
   #log;
   #outside = new Scope();
   /** @type {AsyncLocalStorage<Scope>} */
@@ -95,6 +96,7 @@ export class Writer {
     this.#native = native;
     this.#front = front;
     this.#lockTimeoutMs = settings.lockTimeoutMs;
+    this.#dataFile = settings.dataFile;
     this.#log = log;
   }
 
@@ -202,7 +204,7 @@ export class Writer {
         const reloaded = await this.#whenFree(left =>
           this.#native.commit(batch, scope.hold, Date.now(), cacheEnabled(), left),
         );
-        if (reloaded) this.#log.info('reloaded', {});
+        if (reloaded) this.#log.info('reloaded', { file: this.#dataFile });
         this.#logUpdates(updates);
       } finally {
         this.#pace = elapsed() - start;
@@ -240,7 +242,7 @@ export class Writer {
       do {
         fault = this.#native.commitSync(batch, this.#hold, Date.now(), LONGEST_PAUSE);
       } while (fault?.code === 'ELOCKED' && elapsed() < deadline);
-      if (fault) report('usage lost at exit', { code: fault.code, error: fault.message });
+      if (fault) report('commit failed at exit', { code: fault.code, error: fault.message });
     }
     this.#hold?.release();
   }

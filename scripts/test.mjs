@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
 import { stripVTControlCharacters } from 'node:util';
-import { prepare, root } from './prepare.mjs';
+import { prepare, root, SetupError } from './prepare.mjs';
 
 /** What to run, and where its output tells how many passed and failed. */
 const suites = [
@@ -57,7 +57,13 @@ function run([command = '', ...args]) {
   });
 }
 
-prepare();
+try {
+  prepare();
+} catch (error) {
+  if (!(error instanceof SetupError)) throw error;
+  console.error(`${error.message}\n\n0 passed, 1 failed`);
+  process.exit(1);
+}
 const sum = { passed: 0, failed: 0 };
 const lines = [];
 for (const { name, command, counts } of suites) {

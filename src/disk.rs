@@ -187,7 +187,7 @@ impl Published {
     pub fn sync(&self) -> Result<()> {
         match self.folder.as_ref().map(File::sync_all) {
             Some(Err(e)) if !matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
-                Err(Error::Unsynced { path: self.target.clone(), reason: e.to_string() })
+                Err(Error::unsynced(&self.target, &e))
             }
             _ => Ok(()),
         }

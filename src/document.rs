@@ -47,6 +47,9 @@ impl Document {
             }
             _ => e.to_string(),
         })?;
+        if file.doubtful {
+            serde_json::from_str::<IgnoredAny>(json).map_err(|e| e.to_string())?;
+        }
         let offset = json.as_ptr() as usize;
         let mark = text.len() - json.len();
         let mut spans = Vec::with_capacity(file.objects.len());
@@ -128,6 +131,9 @@ impl Document {
 /// What a data file is: an object with an array `keys`.
 struct File<'a> {
     objects: Vec<(Cow<'a, [u8]>, &'a str)>,
+    /// Whether a field's name holds a control character. JSON wants it escaped, but `serde_json` lets it pass in what it
+    /// reads as bytes.
+    doubtful: bool,
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for File<'a> {
@@ -140,7 +146,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for File<'a> {
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut objects = None;
+                let mut doubtful = false;
                 while let Some(name) = map.next_key::<Text>()? {
+                    doubtful |= name.0.iter().any(u8::is_ascii_control);
                     if &*name.0 == b"keys" {
                         objects = Some(map.next_value_seed(Keys)?);
                     } else {
@@ -148,7 +156,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for File<'a> {
                     }
                 }
                 let objects = objects.ok_or_else(|| A::Error::custom("it has no array `keys`"))?;
-                Ok(File { objects })
+                Ok(File { objects, doubtful })
             }
         }
         deserializer.deserialize_map(Top)
@@ -271,6 +279,8 @@ mod tests {
         assert_eq!(fault(b"{\"keys\":[\xff]}"), "byte 10 is not UTF-8 text");
         assert!(fault(b"{\"keys\":[\n{]}").contains("line 2 column 2"));
         assert!(fault(b"{\"keys\":[]} x").contains("line 1 column 13"));
+        assert!(fault(b"{\"a\n\":1,\"keys\":[]}").contains("control character"));
+        assert!(Document::parse(br#"{"a\n":1,"keys":[]}"#.to_vec()).is_ok());
         for text in ["{}", "[]", "null", r#""sk-secret""#, r#"{"keys":"sk-secret"}"#, r#"{"keys":{"key":"sk-secret"}}"#]
         {
             let fault = fault(text.as_bytes());

@@ -47,7 +47,13 @@ impl Error {
     /// A system fault met while trying to ACTION on PATH.
     #[must_use]
     pub fn system(action: &'static str, path: &Path, source: &io::Error) -> Self {
-        Self::System { action, path: path.to_owned(), code: code_of(source), reason: source.to_string() }
+        Self::System { action, path: path.to_owned(), code: code_of(source), reason: words_of(source) }
+    }
+
+    /// A fault of the sync that follows the replacement of PATH.
+    #[must_use]
+    pub fn unsynced(path: &Path, source: &io::Error) -> Self {
+        Self::Unsynced { path: path.to_owned(), reason: words_of(source) }
     }
 
     /// The stable code by which a program tells faults apart.
@@ -109,6 +115,12 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// The system's words, without the number that Rust puts behind them.
+fn words_of(source: &io::Error) -> String {
+    let words = source.to_string();
+    words.split(" (os error").next().unwrap_or(&words).to_lowercase()
+}
 
 /// The names of the faults that work on files can end in; anything else is an `EIO`.
 #[cfg(unix)]

@@ -5,7 +5,7 @@
 //!
 //! | module | holds | calls |
 //! |---|---|---|
-//! | `binding` | what JavaScript sees; the only module that knows it | `ledger`, `cache` |
+//! | `binding` | what JavaScript sees; the only module that knows it | `ledger` and what it is given: `cache`, `commit`, `lock`, `usage` |
 //! | [`ledger`] | the store: find, record usage, read, write | all below |
 //! | [`commit`] | a batch of deltas to the next document | `document`, `record` |
 //! | [`record`] | one key's object with new numbers in it | `usage`, `text` |

@@ -99,9 +99,10 @@ export class LRUCacheImpl<T> implements LRUCache<T> {
 
 const LOG_LEVELS = ['none', 'info', 'debug'];
 const logLevel = LOG_LEVELS.indexOf(process.env.CACHE_LOG_LEVEL ?? 'none');
+const logged = { info: logLevel >= 1, debug: logLevel >= 2 };
 
 export function log(level: 'info' | 'debug', message: string, key?: string, data?: object): void {
-  if (LOG_LEVELS.indexOf(level) > logLevel) return;
+  if (!logged[level]) return;
   const shown = key === undefined ? data : { key: `${key.slice(0, 8)}...`, ...data };
   console.log(`[cache] ${message} ${JSON.stringify(shown)}`);
 }

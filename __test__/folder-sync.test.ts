@@ -1,0 +1,123 @@
+/** the contract: 'Recording usage' and `writeApiKeys`, when the folder of the data file can't be synced. */
+import { spawnSync } from 'node:child_process';
+import { chmodSync, chownSync, readFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { afterEach, describe, expect, it } from 'vitest';
+import {
+  cleanUp,
+  type Env,
+  evaluate,
+  inFile,
+  leftovers,
+  open,
+  PACKAGE,
+  print,
+  sampleKey,
+  script,
+  start,
+} from './helpers.ts';
+
+afterEach(cleanUp);
+
+/** Runs a script whose folder syncs fail; those of the data, by `fdatasync`, succeed. */
+function unsynced(code: string, env: Env) {
+  const source = `
+    import { readFileSync } from 'node:fs';
+    import * as ledger from ${JSON.stringify(PACKAGE)};
+    const total = () => JSON.parse(readFileSync(process.env.DATA_FILE, 'utf8')).keys[0].total_lifetime_tokens;
+    const show = async promise => console.log(await promise.then(() => 'done', error => \`\${error.code} \${error.path}\`));
+    ${code}`;
+  const injected = ['-f', '-qq', '-o', '/dev/null', '-e', 'trace=fsync', '-e', 'signal=none'];
+  const args = [...injected, '-e', 'inject=fsync:error=EIO', process.execPath];
+  return start('strace', [...args, ...evaluate(source)], env).ended;
+}
+
+const traces = spawnSync('strace', ['true']).status === 0;
+describe.skipIf(!traces)('when the sync of the folder fails', () => {
+  it('an update rejects with EUNSYNCED, and is in the file once', async () => {
+    const { file } = await open([sampleKey('a')]);
+    const code = `
+      await show(ledger.updateApiKeyUsage('a', 5, 'model'));
+      console.log(total(), (await ledger.findApiKey('a')).total_lifetime_tokens);
+      await show(ledger.updateApiKeyUsage('a', 10, 'model'));
+      await ledger.flush();
+    `;
+    const { stdout, stderr } = await unsynced(code, { DATA_FILE: file });
+    expect({ stdout, stderr }).toEqual({
+      stdout: `EUNSYNCED ${file}\n5 5\nEUNSYNCED ${file}\n`,
+      stderr: '',
+    });
+    expect(inFile(file, 'a').total_lifetime_tokens).toBe(15);
+    expect(leftovers(file)).toEqual([]);
+  }, 20000);
+
+  it('writeApiKeys rejects with EUNSYNCED, and has written', async () => {
+    const { file } = await open([sampleKey('a')]);
+    const data = { keys: [sampleKey('b')] };
+    const code = `
+      await show(ledger.writeApiKeys(${JSON.stringify(data)}));
+      console.log((await ledger.findApiKey('b')).key, await ledger.findApiKey('a'));
+    `;
+    const { stdout, stderr } = await unsynced(code, { DATA_FILE: file });
+    expect({ stdout, stderr }).toEqual({ stdout: `EUNSYNCED ${file}\nb null\n`, stderr: '' });
+    expect(readFileSync(file, 'utf8')).toBe(print(data));
+    expect(leftovers(file)).toEqual([]);
+  }, 20000);
+
+  it.each([
+    ['right after the call', ''],
+    ['while the commit is under way', 'await new Promise(resolve => setImmediate(resolve));'],
+    [
+      'after the commit, before anybody is told how it ended',
+      `await new Promise(resolve => setImmediate(resolve));
+       while (total() === 0) pause(5);
+       pause(300);`,
+    ],
+  ])(
+    'process.exit(), %s, does not apply an update again',
+    async (_, wait) => {
+      const { file } = await open([sampleKey('a')]);
+      const code = `
+      const pause = milliseconds =>
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
+      ledger.updateApiKeyUsage('a', 5, 'model').catch(() => {});
+      ${wait}
+      process.exit(0);
+    `;
+      expect((await unsynced(code, { DATA_FILE: file })).code).toBe(0);
+      expect(inFile(file, 'a').total_lifetime_tokens).toBe(5);
+      expect(leftovers(file)).toEqual([]);
+    },
+    20000,
+  );
+
+  it('nothing fails with DATA_FSYNC=false', async () => {
+    const { file } = await open([sampleKey('a')]);
+    const code = `await show(ledger.updateApiKeyUsage('a', 5, 'model'));`;
+    const { stdout } = await unsynced(code, { DATA_FILE: file, DATA_FSYNC: 'false' });
+    expect(stdout).toBe('done\n');
+    expect(inFile(file, 'a').total_lifetime_tokens).toBe(5);
+  }, 20000);
+});
+
+const root = process.getuid?.() === 0;
+describe.skipIf(!root)('when the folder can be written but not opened', () => {
+  it('an update and writeApiKeys reject with EACCES, and nothing is written', async () => {
+    const { file } = await open([sampleKey('a')]);
+    const before = readFileSync(file, 'utf8');
+    for (const path of [file, dirname(file)]) chownSync(path, 65534, 65534);
+    chmodSync(dirname(file), 0o333);
+    const code = `
+      process.setgid(65534);
+      process.setuid(65534);
+      await ledger.updateApiKeyUsage('a', 5, 'model').catch(error => console.log(error.code));
+      await ledger.writeApiKeys({ keys: [] }).catch(error => console.log(error.code));
+      console.log((await ledger.findApiKey('a')).total_lifetime_tokens);
+      process.exit(0);
+    `;
+    const { stdout, stderr } = await script(code, { DATA_FILE: file }).ended;
+    expect({ stdout, stderr }).toEqual({ stdout: 'EACCES\nEACCES\n0\n', stderr: '' });
+    expect(readFileSync(file, 'utf8')).toBe(before);
+    expect(leftovers(file)).toEqual([]);
+  });
+});
