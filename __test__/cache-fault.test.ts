@@ -53,4 +53,35 @@ describe('when the cache is broken', () => {
     await findApiKey('known');
     expect(await cacheStats()).toMatchObject({ hits: 1, misses: 1 });
   });
+
+  it('after the file had to be loaded, what was loaded answers', async () => {
+    const lines = captureLog();
+    const { findApiKey } = await open([sampleKey('known')]);
+    const real = Native.prototype.find;
+    let calls = 0;
+    vi.spyOn(Native.prototype, 'find').mockImplementation(function (
+      this: InstanceType<typeof Native>,
+      ...args
+    ) {
+      calls += 1;
+      return calls === 2 ? broken() : real.apply(this, args);
+    });
+    expect(await findApiKey('known')).toEqual(sampleKey('known'));
+    expect(calls).toBe(2);
+    expect(lines.filter(line => line.includes('[cache] cache failed'))).toHaveLength(1);
+  });
+
+  it('when it is told of hits, the update after them is recorded all the same', async () => {
+    captureLog();
+    const { findApiKey, updateApiKeyUsage, flush, file } = await open([sampleKey('known')]);
+    for (let n = 0; n < 5; n += 1) await findApiKey('known');
+    const told = vi.spyOn(Native.prototype, 'used').mockImplementation(broken);
+    await new Promise(resolve => setTimeout(resolve, 50));
+    for (let n = 0; n < 5; n += 1) await findApiKey('known');
+    await updateApiKeyUsage('known', 5, 'model');
+    expect(told).toHaveBeenCalled();
+    told.mockRestore();
+    await flush();
+    expect(inFile(file, 'known').total_lifetime_tokens).toBe(5);
+  });
 });

@@ -6,6 +6,8 @@
 //
 // What is handed out here is told to Rust before anything that depends on it: the hits, and the order in which the
 // entries were last used.
+import { report } from './log.js';
+
 /** @typedef {import('../index.js').ApiKey} ApiKey */
 /** @typedef {import('../native.cjs').Ledger} NativeLedger */
 
@@ -179,10 +181,13 @@ export class Front {
     const recent = this.#recent.sort((a, b) => a.used - b.used);
     this.#recent = [];
     this.#told = this.#uses;
-    this.#native.used(
-      Float64Array.from(recent, entry => entry.stamp),
-      hits,
-    );
+    const stamps = Float64Array.from(recent, entry => entry.stamp);
+    try {
+      this.#native.used(stamps, hits);
+    } catch (error) {
+      // Neither a lookup nor an update depends on it.
+      report('cache failed', { error: String(error) });
+    }
   }
 
   /**

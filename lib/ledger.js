@@ -74,15 +74,25 @@ export function openLedger(settings) {
    */
   function ask(key) {
     if (typeof key !== 'string') return Promise.reject(invalidType('key', 'a string', key));
+    const found = tryToFind(key, true, false);
+    if (found === undefined) return findPastCache(key);
+    if (typeof found !== 'number') return found;
+    if (found === LOAD || found === LOAD_COUNTED) return findAfterLoad(key, found === LOAD);
+    return Promise.resolve(JSON.parse(native.read(key)));
+  }
+
+  /**
+   * What `find` gives; `undefined` when the cache fails, which must not make a lookup fail.
+   *
+   * @param {Parameters<typeof find>} args
+   */
+  function tryToFind(...args) {
     try {
-      const found = find(key, true, false);
-      if (typeof found !== 'number') return found;
-      if (found === LOAD || found === LOAD_COUNTED) return findAfterLoad(key, found === LOAD);
-      return Promise.resolve(JSON.parse(native.read(key)));
+      return find(...args);
     } catch (error) {
       report('cache failed', { error: String(error) });
+      return undefined;
     }
-    return findPastCache(key);
   }
 
   /**
@@ -91,8 +101,8 @@ export function openLedger(settings) {
    */
   async function findAfterLoad(key, counted) {
     const fault = await refresh().catch(error => error);
-    const found = find(key, counted, true);
-    return typeof found === 'number' ? lastRead(key, fault) : found;
+    const found = tryToFind(key, counted, true);
+    return typeof found === 'object' ? found : lastRead(key, fault);
   }
 
   /**
