@@ -5,13 +5,19 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { expect } from 'vitest';
+import { expect, test } from 'vitest';
 import type { ApiKey } from '../index.js';
 
 const EXAMPLE = fileURLToPath(new URL('../examples/gateway/', import.meta.url));
 const DEADLINE_MS = 20_000;
 
 const cleanups: (() => unknown)[] = [];
+
+/** A loaded machine may be slow; the runners' own limit is 5 s. */
+export const TIMEOUT_MS = 60_000;
+
+/** A test with that much time. */
+export const it = (name: string, run: () => unknown) => test(name, run, TIMEOUT_MS);
 
 /** Undoes what the harness started, the latest first. For `afterAll`. */
 export async function cleanUp(): Promise<void> {

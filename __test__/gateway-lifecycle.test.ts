@@ -1,21 +1,19 @@
-import { afterAll, describe, expect, test } from 'vitest';
+import { afterAll, describe, expect } from 'vitest';
 import {
   apiKey,
   ask,
   CHAT,
   cleanUp,
   events,
+  it,
   MESSAGES,
   post,
   sleep,
   startGateway,
   startUpstream,
+  TIMEOUT_MS,
   unusedPort,
 } from './gateway-harness.ts';
-
-/** A loaded machine may be slow; the runners' own limit is 5 s. */
-const TIMEOUT_MS = 60_000;
-const it = (name: string, run: () => unknown) => test(name, run, TIMEOUT_MS);
 
 afterAll(cleanUp, TIMEOUT_MS);
 

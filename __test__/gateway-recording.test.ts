@@ -1,5 +1,5 @@
 import { mkdir, readFile, rmdir, stat } from 'node:fs/promises';
-import { afterAll, describe, expect, test } from 'vitest';
+import { afterAll, describe, expect } from 'vitest';
 import type { ApiKey, ApiKeysData } from '../index.js';
 import {
   apiKey,
@@ -9,13 +9,11 @@ import {
   events,
   eventually,
   expectRecorded,
+  it,
   post,
   startGateway,
+  TIMEOUT_MS,
 } from './gateway-harness.ts';
-
-/** A loaded machine may be slow; the runners' own limit is 5 s. */
-const TIMEOUT_MS = 60_000;
-const it = (name: string, run: () => unknown) => test(name, run, TIMEOUT_MS);
 
 afterAll(cleanUp, TIMEOUT_MS);
 

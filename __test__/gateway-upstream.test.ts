@@ -1,6 +1,6 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { gzipSync } from 'node:zlib';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect } from 'vitest';
 import {
   apiKey,
   ask,
@@ -10,16 +10,14 @@ import {
   expectRecorded,
   type FakeUpstream,
   type Gateway,
+  it,
   MESSAGES,
   post,
   sleep,
   startGateway,
   startUpstream,
+  TIMEOUT_MS,
 } from './gateway-harness.ts';
-
-/** A loaded machine may be slow; the runners' own limit is 5 s. */
-const TIMEOUT_MS = 60_000;
-const it = (name: string, run: () => unknown) => test(name, run, TIMEOUT_MS);
 
 afterAll(cleanUp, TIMEOUT_MS);
 

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect } from 'vitest';
 import {
   apiKey,
   ask,
@@ -8,14 +8,12 @@ import {
   expectRecorded,
   type Gateway,
   hoursAgo,
+  it,
   MESSAGES,
   post,
   startGateway,
+  TIMEOUT_MS,
 } from './gateway-harness.ts';
-
-/** A loaded machine may be slow; the runners' own limit is 5 s. */
-const TIMEOUT_MS = 60_000;
-const it = (name: string, run: () => unknown) => test(name, run, TIMEOUT_MS);
 
 afterAll(cleanUp, TIMEOUT_MS);
 

@@ -30,8 +30,9 @@ const MOST_TOLD = 1024;
 export const LOAD = -1;
 /** The file must be loaded first; the lookup was counted. */
 export const LOAD_COUNTED = -2;
+
 /** Nothing is stored for the key. */
-export const UNCACHED = -3;
+const UNCACHED = -3;
 
 const UNKNOWN = Promise.resolve(null);
 

@@ -178,7 +178,8 @@ impl Replacement {
 }
 
 impl Published {
-    /// Makes the replacement itself durable: the entry in the folder.
+    /// Makes the replacement itself durable: the entry in the folder. Does nothing for one that was written without
+    /// `fsync`.
     ///
     /// # Errors
     ///

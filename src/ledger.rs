@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use crate::cache::{Cache, Rank, Stamp};
 use crate::commit::{Applied, Delta, apply};
-use crate::disk::{Replacement, Seen};
+use crate::disk::{Published, Replacement, Seen};
 use crate::document::Document;
 use crate::error::{Error, Result};
 use crate::lock::{Directory, Held, Lock, Patience};
@@ -208,10 +208,10 @@ impl Ledger {
             if !self.source.still(&base)? {
                 continue;
             }
-            let sync = self.publish(replacement, document, now, directory, false)?;
+            let published = self.publish(replacement, document, now, directory, false)?;
             self.fill(&changed, now, !fill);
             deltas.clear();
-            sync()?;
+            published.sync()?;
             break;
         }
         Ok(reloaded)
@@ -224,12 +224,11 @@ impl Ledger {
         let flock = held.is_none().then(|| self.lock.flock(patience.flock)).transpose()?;
         let replacement = Replacement::write(self.source.path(), document.text(), self.settings.fsync)?;
         let directory = flock.as_ref().map(|flock| flock.directory(patience.directory)).transpose()?;
-        let sync = self.publish(replacement, document, now, directory, true)?;
-        sync()
+        self.publish(replacement, document, now, directory, true)?.sync()
     }
 
     /// Puts a replacement in the place of the file, lets go of the lock directory, and takes note of what the file holds
-    /// now: `other` than before, but for a commit. What it gives is still to be done, to make that durable.
+    /// now: `other` than before, but for a commit. What it gives is still to be synced.
     fn publish(
         &self,
         replacement: Replacement,
@@ -237,7 +236,7 @@ impl Ledger {
         now: f64,
         directory: Option<Directory>,
         other: bool,
-    ) -> Result<impl FnOnce() -> Result<()>> {
+    ) -> Result<Published> {
         let version = self.source.state().version;
         let published = replacement.publish()?;
         drop(directory);
@@ -250,8 +249,7 @@ impl Ledger {
             // Somebody has read the file in between, perhaps as it was before. A fault of this read is the next one's.
             let _ = self.load(now);
         }
-        let fsync = self.settings.fsync;
-        Ok(move || if fsync { published.sync() } else { Ok(()) })
+        Ok(published)
     }
 
     /// Stores what the file holds for these keys; with `refresh_only` just for those that are stored already.
