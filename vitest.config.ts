@@ -1,5 +1,5 @@
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
-  test: { include: ['__test__/*.test.ts'], pool: 'forks' },
+  test: { include: ['__test__/**/*.test.ts'], pool: 'forks' },
 });

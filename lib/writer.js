@@ -11,6 +11,8 @@ import { cacheEnabled } from './settings.js';
 
 /** The longest that a batch waits for more, in milliseconds. */
 const LONGEST_PACE = 50;
+/** How often a lock that `withLock` holds is shown to be in use, in milliseconds: `proper-lockfile` waits 10 s. */
+const REFRESH = 2000;
 /** The longest pause between two tries for the lock, in milliseconds. */
 const LONGEST_PAUSE = 5;
 
@@ -142,12 +144,17 @@ export class Writer {
     if (outer.hold !== undefined) return outer.enqueue(() => this.#runInside(outer.hold, fn));
     return outer.enqueue(async () => {
       const hold = new Hold();
+      /** @type {NodeJS.Timeout | undefined} */
+      let refresh;
       this.#hold = hold;
       this.#keepForExit();
       try {
         await this.#whenFree(left => this.#native.acquire(hold, left));
+        refresh = setInterval(() => hold.refresh(), REFRESH);
+        refresh.unref();
         return await this.#runInside(hold, fn);
       } finally {
+        clearInterval(refresh);
         hold.release();
         this.#hold = undefined;
         this.#keepForExit();

@@ -1,17 +1,26 @@
 //! The data file on the disk: what it is now, what it holds, and how it is replaced.
 
+use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tempfile::NamedTempFile;
+#[cfg(unix)]
+use xattr::FileExt;
 
 use crate::error::{Error, Result};
 
 /// A clock tick of the file system is at most this long. Two saves within one tick may look the same, so a file that
 /// changed less than this before it was read is not trusted to be what was read.
 const TICK: Duration = Duration::from_millis(20);
+
+/// On Windows a file that another program has open, a virus scanner for example, can't be replaced until that closes it.
+/// Elsewhere what is refused stays refused.
+const REPLACE_PATIENCE: Duration = Duration::from_millis(if cfg!(windows) { 1000 } else { 0 });
+const REPLACE_PAUSE: Duration = Duration::from_millis(10);
 
 /// As many symbolic links as Linux follows.
 const MOST_LINKS: usize = 40;
@@ -117,7 +126,8 @@ pub fn read(path: &Path) -> Result<Content> {
     }
 }
 
-/// The next content of the data file, in a temporary file beside it. Dropped, it is gone.
+/// The next content of the data file, in a temporary file beside it. Dropped, it is gone. Only who has the flock makes
+/// one: see [`sweep`].
 #[derive(Debug)]
 pub struct Replacement {
     temporary: NamedTempFile,
@@ -134,7 +144,6 @@ pub struct Published {
     pub seen: Seen,
     /// if that can be trusted.
     pub trusted: bool,
-    target: PathBuf,
     folder: Option<File>,
 }
 
@@ -145,8 +154,11 @@ impl Replacement {
         let target = real_path(path)?;
         let folder = folder_of(&target);
         let fault = |e: io::Error| Error::system("write a temporary file beside", path, &e);
-        let mut temporary =
-            tempfile::Builder::new().prefix(".keyledger-").suffix(".tmp").tempfile_in(folder).map_err(fault)?;
+        let mut temporary = tempfile::Builder::new()
+            .prefix(&temporary_prefix(&target))
+            .suffix(TEMPORARY_SUFFIX)
+            .tempfile_in(folder)
+            .map_err(fault)?;
         let file = temporary.as_file_mut();
         keep_attributes(file, &target).map_err(fault)?;
         file.write_all(text.as_bytes()).map_err(fault)?;
@@ -166,31 +178,66 @@ impl Replacement {
     /// Puts it in the place of the data file.
     pub fn publish(self) -> Result<Published> {
         let Self { temporary, target, modified, folder } = self;
-        let file = temporary.persist(&target).map_err(|e| Error::system("replace", &target, &e.error))?;
+        let file = persist(temporary, &target).map_err(|e| Error::system("replace", &target, &e))?;
         let Ok(metadata) = file.metadata() else {
             // It is in place all the same: the next look reads it.
-            return Ok(Published { seen: Seen::Missing, trusted: false, target, folder });
+            return Ok(Published { seen: Seen::Missing, trusted: false, folder });
         };
         let fingerprint = Fingerprint::of(&metadata);
         let trusted = fingerprint.modified_ns == since_1970_ns(modified);
-        Ok(Published { seen: Seen::File(fingerprint), trusted, target, folder })
+        Ok(Published { seen: Seen::File(fingerprint), trusted, folder })
     }
 }
 
 impl Published {
     /// Makes the replacement itself durable: the entry in the folder. Does nothing for one that was written without
-    /// `fsync`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Unsynced`] when it can't. The file holds the new content then; a file system that does not sync folders
-    /// is no error.
-    pub fn sync(&self) -> Result<()> {
+    /// `fsync`. If it fails the file holds the new content all the same; a file system that does not sync folders is no
+    /// error.
+    pub fn sync(&self) -> io::Result<()> {
         match self.folder.as_ref().map(File::sync_all) {
-            Some(Err(e)) if !matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
-                Err(Error::unsynced(&self.target, &e))
-            }
+            Some(Err(e)) if !matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Err(e),
             _ => Ok(()),
+        }
+    }
+}
+
+/// Removes the temporary files that processes which died have left beside the data file. Only for who has the flock: a
+/// temporary file of anybody else's is a dead one's.
+pub fn sweep(path: &Path) -> io::Result<()> {
+    let target = real_path(path).map_err(|_| io::ErrorKind::NotFound)?;
+    let prefix = temporary_prefix(&target);
+    for entry in fs::read_dir(folder_of(&target))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.as_encoded_bytes();
+        if name.starts_with(prefix.as_encoded_bytes()) && name.ends_with(TEMPORARY_SUFFIX.as_bytes()) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+const TEMPORARY_SUFFIX: &str = ".tmp";
+
+/// Data files in one folder have different flocks, so the name says whose it is.
+fn temporary_prefix(target: &Path) -> OsString {
+    let mut prefix = OsString::from(".");
+    prefix.push(target.file_name().unwrap_or_default());
+    prefix.push(".keyledger-");
+    prefix
+}
+
+/// Renames the temporary file onto `target`.
+fn persist(mut temporary: NamedTempFile, target: &Path) -> io::Result<File> {
+    let start = Instant::now();
+    loop {
+        match temporary.persist(target) {
+            Ok(file) => return Ok(file),
+            Err(e) if e.error.kind() == io::ErrorKind::PermissionDenied && start.elapsed() < REPLACE_PATIENCE => {
+                temporary = e.file;
+                thread::sleep(REPLACE_PAUSE);
+            }
+            Err(e) => return Err(e.error),
         }
     }
 }
@@ -203,9 +250,50 @@ fn open_folder(folder: &Path) -> Result<Option<File>> {
     Ok(None)
 }
 
+/// Gives a file the mode, the owner and the extended attributes of another, if there is one.
+fn keep_attributes(file: &File, original: &Path) -> io::Result<()> {
+    keep_mode_and_owner(file, original)?;
+    keep_extended_attributes(file, original)
+}
+
+/// Gives a file the extended attributes of another, access control lists among them, and no others: it may have inherited
+/// some from its folder. Those that this process may not give, or that the file system does not know, it stays without.
+#[cfg(unix)]
+fn keep_extended_attributes(file: &File, original: &Path) -> io::Result<()> {
+    let Some(kept) = tolerate(xattr::list(original))? else { return Ok(()) };
+    let kept: Vec<OsString> = kept.collect();
+    for name in tolerate(file.list_xattr())?.into_iter().flatten() {
+        if !kept.contains(&name) {
+            tolerate(file.remove_xattr(&name))?;
+        }
+    }
+    for name in &kept {
+        if let Some(value) = tolerate(xattr::get(original, name))?.flatten() {
+            tolerate(file.set_xattr(name, &value))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn tolerate<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(e) => match e.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported => Ok(None),
+            _ => Err(e),
+        },
+    }
+}
+
+#[cfg(not(unix))]
+fn keep_extended_attributes(_: &File, _: &Path) -> io::Result<()> {
+    Ok(())
+}
+
 /// Gives a file the mode and the owner of another, if there is one.
 #[cfg(unix)]
-pub fn keep_attributes(file: &File, original: &Path) -> io::Result<()> {
+pub fn keep_mode_and_owner(file: &File, original: &Path) -> io::Result<()> {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
     let original = match fs::metadata(original) {
         Ok(metadata) => metadata,
@@ -224,7 +312,7 @@ pub fn keep_attributes(file: &File, original: &Path) -> io::Result<()> {
 
 /// Gives a file the permissions of another, if there is one.
 #[cfg(not(unix))]
-pub fn keep_attributes(file: &File, original: &Path) -> io::Result<()> {
+pub fn keep_mode_and_owner(file: &File, original: &Path) -> io::Result<()> {
     match fs::metadata(original) {
         Ok(original) => file.set_permissions(original.permissions()),
         Err(_) => Ok(()),

@@ -8,16 +8,20 @@
 //! and each entry is compared with the new text when it is next asked for.
 
 use std::fs;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::cache::{Cache, Rank, Stamp};
 use crate::commit::{Applied, Delta, apply};
-use crate::disk::{Published, Replacement, Seen};
+use crate::disk::{self, Published, Replacement, Seen};
 use crate::document::Document;
 use crate::error::{Error, Result};
-use crate::lock::{Directory, Held, Lock, Patience};
+use crate::flock::Flock;
+use crate::lock::{Held, Lock};
 use crate::settings::Settings;
 use crate::source::{Snapshot, Source, Standing, State};
 
@@ -35,6 +39,8 @@ const FILL_STEP: usize = 256;
 pub struct Ledger {
     settings: Settings,
     lock: Arc<Lock>,
+    /// Whether left-over temporary files were looked for.
+    swept: AtomicBool,
     source: Source,
     cache: Mutex<Cache<Cached>>,
 }
@@ -89,6 +95,7 @@ impl Ledger {
         }
         let ledger = Arc::new(Self {
             lock: Arc::new(Lock::new(&settings.data_file)),
+            swept: AtomicBool::new(false),
             source: Source::new(settings.data_file.clone(), settings.revalidate_ms),
             cache: Mutex::new(Cache::new(settings.max_size, settings.ttl_ms)),
             settings,
@@ -171,60 +178,115 @@ impl Ledger {
     }
 
     /// Takes the lock, as a writer has it.
-    pub fn lock(&self, patience: Patience) -> Result<Held> {
-        self.lock.hold(patience)
+    pub fn lock(&self, patience: Duration) -> Result<Held> {
+        let flock = self.flock(patience)?;
+        self.lock.directory(&flock, patience)
+    }
+
+    fn flock(&self, patience: Duration) -> Result<Arc<Flock>> {
+        let flock = self.lock.flock(patience)?;
+        if flock.is_inherited() || !self.swept.swap(true, Ordering::Relaxed) {
+            // What can't be removed is in nobody's way.
+            let _ = disk::sweep(self.source.path());
+        }
+        Ok(flock)
     }
 
     /// Records usage: applies the deltas to what the file holds and replaces it. The entries of the cache are refreshed
     /// from what was written; with `fill` those keys that were not in the cache come in. Once the file holds the deltas
     /// they are taken out of the batch, so that they can't be applied again. Gives whether the file turned out to hold
     /// something else than before.
+    ///
+    /// Waits for the flock and for the lock directory, each as long as `patience`.
     pub fn commit(
         &self,
         deltas: &mut Vec<Delta>,
         held: Option<&Held>,
         now: f64,
         fill: bool,
-        patience: Patience,
+        patience: Duration,
     ) -> Result<bool> {
         let mut reloaded = false;
         if deltas.is_empty() {
             return Ok(reloaded);
         }
-        let flock = held.is_none().then(|| self.lock.flock(patience.flock)).transpose()?;
-        let lock_directory = || flock.as_ref().map(|flock| flock.directory(patience.directory)).transpose();
+        let flock = held.is_none().then(|| self.flock(patience)).transpose()?;
+        let flock = flock.as_ref();
         for attempt in 1.. {
-            let mut directory = None;
-            if attempt > OPTIMISTIC_TRIES {
-                directory = lock_directory()?;
-            }
+            // What is built while others have the directory is mostly built in vain.
+            let mut directory = match flock {
+                Some(flock) if attempt > OPTIMISTIC_TRIES => Some(self.lock.directory(flock, patience)?),
+                Some(flock) => self.lock.vacancy(flock, patience)?,
+                None => None,
+            };
             reloaded |= self.load(now)?;
             let Some(base) = self.source.state().read.clone() else { break };
             let Some(Applied { document, changed }) = apply(&base.document, deltas) else { break };
             let replacement = Replacement::write(self.source.path(), document.text(), self.settings.fsync)?;
             if directory.is_none() {
-                directory = lock_directory()?;
+                directory = self.directory(flock, patience)?;
             }
             if !self.source.still(&base)? {
                 continue;
             }
-            let published = self.publish(replacement, document, now, directory, false)?;
+            let ours = Arc::new(document);
+            let published = self.publish(replacement, Arc::clone(&ours), now, directory, false)?;
             self.fill(&changed, now, !fill);
+            if let Err(unsynced) = published.sync() {
+                let taken_back = self.take_back(&ours, &base.document, flock, now, patience);
+                if taken_back.is_err() {
+                    deltas.clear();
+                }
+                return Err(self.unsynced(&unsynced, taken_back.is_ok()));
+            }
             deltas.clear();
-            published.sync()?;
             break;
         }
         Ok(reloaded)
     }
 
+    /// Puts the content before a commit back, unless somebody has changed the file since.
+    fn take_back(
+        &self,
+        ours: &Document,
+        before: &Arc<Document>,
+        flock: Option<&Arc<Flock>>,
+        now: f64,
+        patience: Duration,
+    ) -> Result<()> {
+        let replacement = Replacement::write(self.source.path(), before.text(), self.settings.fsync)?;
+        let directory = self.directory(flock, patience)?;
+        self.load(now)?;
+        if self.source.state().read.as_ref().is_none_or(|read| read.document.text() != ours.text()) {
+            return Err(Error::Unsynced { path: self.source.path().to_owned(), reason: "it has changed".into() });
+        }
+        // The folder can't be synced: that was the fault.
+        self.publish(replacement, Arc::clone(before), now, directory, true).map(drop)
+    }
+
+    fn unsynced(&self, fault: &io::Error, taken_back: bool) -> Error {
+        let path = self.source.path();
+        if taken_back { Error::system("sync the folder of", path, fault) } else { Error::unsynced(path, fault) }
+    }
+
+    /// The lock directory for who has the flock, and not both already.
+    fn directory(&self, flock: Option<&Arc<Flock>>, patience: Duration) -> Result<Option<Held>> {
+        flock.map(|flock| self.lock.directory(flock, patience)).transpose()
+    }
+
     /// Replaces the file by `text`.
-    pub fn replace(&self, text: String, held: Option<&Held>, now: f64, patience: Patience) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsynced`] when the file holds it, but that could not be made durable.
+    pub fn replace(&self, text: String, held: Option<&Held>, now: f64, patience: Duration) -> Result<()> {
         let document = Document::parse(text.into_bytes())
             .map_err(|reason| Error::Data { path: self.source.path().to_owned(), reason })?;
-        let flock = held.is_none().then(|| self.lock.flock(patience.flock)).transpose()?;
+        let flock = held.is_none().then(|| self.flock(patience)).transpose()?;
         let replacement = Replacement::write(self.source.path(), document.text(), self.settings.fsync)?;
-        let directory = flock.as_ref().map(|flock| flock.directory(patience.directory)).transpose()?;
-        self.publish(replacement, document, now, directory, true)?.sync()
+        let directory = self.directory(flock.as_ref(), patience)?;
+        let published = self.publish(replacement, Arc::new(document), now, directory, true)?;
+        published.sync().map_err(|fault| self.unsynced(&fault, false))
     }
 
     /// Puts a replacement in the place of the file, lets go of the lock directory, and takes note of what the file holds
@@ -232,9 +294,9 @@ impl Ledger {
     fn publish(
         &self,
         replacement: Replacement,
-        document: Document,
+        document: Arc<Document>,
         now: f64,
-        directory: Option<Directory>,
+        directory: Option<Held>,
         other: bool,
     ) -> Result<Published> {
         let version = self.source.state().version;
@@ -242,7 +304,7 @@ impl Ledger {
         drop(directory);
         let mut state = self.source.state_mut();
         state.generation += u64::from(other);
-        let snapshot = Snapshot { document: Arc::new(document), seen: published.seen, trusted: published.trusted };
+        let snapshot = Snapshot { document, seen: published.seen, trusted: published.trusted };
         let put = state.put(snapshot, version);
         drop(state);
         if put.is_err() {

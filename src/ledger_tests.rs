@@ -57,7 +57,7 @@ impl Fixture {
     }
 
     fn commit(&self, deltas: &[Delta]) -> Result<()> {
-        let patience = Patience::of(Duration::from_secs(5));
+        let patience = Duration::from_secs(5);
         self.ledger.commit(&mut deltas.to_vec(), None, NOW, true, patience).map(|_| ())
     }
 
@@ -186,7 +186,7 @@ fn a_replacement_keeps_mode_and_link() {
     fs::set_permissions(&fixture.file, fs::Permissions::from_mode(0o640)).expect("the mode is set");
     let settings = Settings { data_file: link.clone(), ..fixture.ledger.settings().clone() };
     let ledger = Ledger::open(settings).expect("the ledger opens");
-    let patience = Patience::of(Duration::from_secs(5));
+    let patience = Duration::from_secs(5);
     ledger.commit(&mut vec![used("a", 1.0)], None, NOW, true, patience).expect("committed");
     assert!(fs::symlink_metadata(&link).expect("metadata").is_symlink());
     assert_eq!(fs::metadata(&fixture.file).expect("metadata").mode() & 0o7777, 0o640);
@@ -218,7 +218,7 @@ fn concurrent_commits_and_reloads_lose_nothing_and_never_go_back() {
                 scope.spawn(move || {
                     let mut last = 0.0;
                     for _ in 0..COMMITS {
-                        let patience = Patience::of(Duration::from_secs(30));
+                        let patience = Duration::from_secs(30);
                         ledger.commit(&mut vec![used("a", 1.0)], None, NOW, true, patience).expect("committed");
                         let object = ledger.read(b"a").expect("the key");
                         let value: serde_json::Value = serde_json::from_str(&object).expect("an object");

@@ -14,7 +14,8 @@
 //! | [`text`] | JSON strings as bytes | |
 //! | [`source`] | the file as it was last read, and whether it still is that | `disk`, `document` |
 //! | [`cache`] | LRU, TTL and counters, the clock passed in | |
-//! | [`lock`] | flock and the lock directory | `disk` |
+//! | [`lock`] | the lock: the flock, and the lock directory of other programs | `flock`, `disk` |
+//! | [`flock`] | the flock, and the note in its file | `disk` |
 //! | [`disk`] | fingerprint, read, replace | |
 //! | [`settings`], [`error`] | what all share | |
 
@@ -25,6 +26,7 @@ pub mod commit;
 pub mod disk;
 pub mod document;
 pub mod error;
+pub mod flock;
 pub mod ledger;
 pub mod lock;
 pub mod record;

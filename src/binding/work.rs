@@ -4,7 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use napi::bindgen_prelude::{AsyncTask, Either, ToNapiValue, TypeName};
 use napi::{Env, Error, Result, Task};
@@ -17,11 +17,11 @@ use super::ledger::Ledger;
 use crate::commit::Delta;
 use crate::error;
 use crate::ledger::Ledger as Store;
-use crate::lock::{Held, Patience};
+use crate::lock::Held;
 use crate::usage::Use;
 
-/// A task waits for the flock no longer than this, then gives its thread back and lets JavaScript try again: the pool
-/// has few threads, and the holder may need one.
+/// A task waits for others no longer than this, then gives its thread back and lets JavaScript try again: the pool has
+/// few threads, and the holder may need one.
 const SLICE: Duration = Duration::from_millis(25);
 
 /// A deadline that no clock reaches is a year.
@@ -32,9 +32,8 @@ fn duration(ms: f64) -> Duration {
     Duration::try_from_secs_f64(ms.max(0.0) / 1000.0).unwrap_or(FOREVER).min(FOREVER)
 }
 
-fn patience(left_ms: f64) -> Patience {
-    let (now, left) = (Instant::now(), duration(left_ms));
-    Patience { flock: now + left.min(SLICE), directory: now + left }
+fn patience(left_ms: f64) -> Duration {
+    duration(left_ms).min(SLICE)
 }
 
 /// Work for the pool whose outcome JavaScript gets, or the fault.
@@ -99,6 +98,14 @@ impl Hold {
     pub fn release(&self) {
         self.0.lock().take();
     }
+
+    /// Shows others that the holder lives. What is busy under the lock is not waited for; a failure is the next one's.
+    #[napi(catch_unwind)]
+    pub fn refresh(&self) {
+        if let Some(held) = self.0.try_lock().as_deref_mut().and_then(Option::as_mut) {
+            let _ = held.refresh();
+        }
+    }
 }
 
 #[napi]
@@ -117,7 +124,7 @@ impl Ledger {
         Work::start(move || ledger.warm_up(now).map(|count| count as u32))
     }
 
-    /// Takes the lock for JavaScript, `left_ms` at the most for programs that lock by directory.
+    /// Takes the lock for JavaScript.
     #[napi(ts_return_type = "Promise<undefined | Fault>")]
     pub fn acquire(&self, hold: &Hold, left_ms: f64) -> AsyncTask<Work<()>> {
         let (ledger, hold) = (Arc::clone(&self.0), Arc::clone(&hold.0));
@@ -145,8 +152,7 @@ impl Ledger {
     /// The same at once, for the end of the process.
     #[napi(catch_unwind, ts_return_type = "undefined | Fault")]
     pub fn commit_sync(&self, batch: &Batch, hold: Option<&Hold>, now: f64, left_ms: f64) -> Option<Fault> {
-        let patience = Patience::of(duration(left_ms));
-        let result = commit(&self.0, &batch.0, hold.map(|hold| &*hold.0), now, false, patience);
+        let result = commit(&self.0, &batch.0, hold.map(|hold| &*hold.0), now, false, duration(left_ms));
         result.err().as_ref().map(Fault::from)
     }
 
@@ -182,7 +188,7 @@ fn commit(
     hold: Option<&Mutex<Option<Held>>>,
     now: f64,
     fill: bool,
-    patience: Patience,
+    patience: Duration,
 ) -> error::Result<bool> {
     let mut deltas = batch.lock();
     with(hold, |held| ledger.commit(&mut deltas, held, now, fill, patience))

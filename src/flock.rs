@@ -1,0 +1,220 @@
+//! The flock that all writers of our kind share, and the note in its file.
+//!
+//! The system frees an flock when its holder dies; the file stays. Its holder notes there who it is, since when, and
+//! which lock directory it has made, and takes that back before it lets go. A note that is found by who gets the flock
+//! was left by a holder that died.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use fs2::FileExt;
+use parking_lot::Mutex;
+
+use crate::disk;
+use crate::error::{Error, Result};
+
+/// The pause between two tries grows from the first to the second, and varies by half so that waiters don't march in
+/// step.
+const PAUSES: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(5));
+
+/// A lock directory as a note names it: device, inode, and the time of its last change in nanoseconds.
+pub type Mark = [u64; 3];
+
+const NUMBERS: usize = 5;
+const NOTE_SIZE: usize = NUMBERS * size_of::<u64>();
+
+/// What the flock file says: five numbers, little-endian, zero for what there is not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Note {
+    /// The holder's process.
+    process: u64,
+    /// Since when it has held the flock, in milliseconds since 1970.
+    since_ms: u64,
+    /// The lock directory that it has made.
+    directory: Option<Mark>,
+}
+
+impl Note {
+    fn to_bytes(self) -> [u8; NOTE_SIZE] {
+        let [device, inode, modified] = self.directory.unwrap_or_default();
+        let mut bytes = [0; NOTE_SIZE];
+        for (place, number) in bytes.chunks_exact_mut(8).zip([self.process, self.since_ms, device, inode, modified]) {
+            place.copy_from_slice(&number.to_le_bytes());
+        }
+        bytes
+    }
+
+    fn from_bytes(bytes: [u8; NOTE_SIZE]) -> Self {
+        let mut numbers = [0; NUMBERS];
+        for (number, place) in numbers.iter_mut().zip(bytes.chunks_exact(8)) {
+            *number = place.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+        }
+        let [process, since_ms, directory @ ..] = numbers;
+        Self { process, since_ms, directory: (directory != Mark::default()).then_some(directory) }
+    }
+}
+
+/// The flock, held until it is dropped.
+#[derive(Debug)]
+pub struct Flock {
+    file: File,
+    /// What the last holder left.
+    left: Note,
+    note: Mutex<Note>,
+}
+
+impl Flock {
+    /// Takes the flock on `path`, which is made for whom `data_file` is for.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Locked`] when it can't be had for as long as `patience`.
+    pub fn take(path: PathBuf, data_file: &Path, patience: Duration) -> Result<Arc<Self>> {
+        let file = open(&path, data_file).map_err(|e| Error::system("open", &path, &e))?;
+        let taken = retry(patience, || match file.try_lock_exclusive() {
+            Ok(()) => Ok(Some(())),
+            Err(e) if e.raw_os_error() == fs2::lock_contended_error().raw_os_error() => Ok(None),
+            Err(e) => Err(Error::system("lock", &path, &e)),
+        })?;
+        let left = Note::from_bytes(read_note(&file).map_err(|e| Error::system("read", &path, &e))?);
+        if taken.is_none() {
+            return Err(Error::Locked { path, holder: describe(left) });
+        }
+        let note = Note { process: process::id().into(), since_ms: now_ms(), directory: left.directory };
+        let flock = Self { file, left, note: Mutex::new(note) };
+        write_note(&flock.file, &note.to_bytes()).map_err(|e| Error::system("write", &path, &e))?;
+        Ok(Arc::new(flock))
+    }
+
+    /// Whether the last holder died while it had the flock.
+    #[must_use]
+    pub fn is_inherited(&self) -> bool {
+        self.left.process != 0
+    }
+
+    /// The lock directory that the last holder had made and did not remove.
+    #[must_use]
+    pub fn left_directory(&self) -> Option<Mark> {
+        self.left.directory
+    }
+
+    /// Notes which lock directory the holder has made.
+    pub fn mark(&self, directory: Option<Mark>) -> io::Result<()> {
+        let mut note = self.note.lock();
+        note.directory = directory;
+        write_note(&self.file, &note.to_bytes())
+    }
+}
+
+#[cfg(test)]
+impl Flock {
+    /// What a process that dies does.
+    ///
+    /// # Panics
+    ///
+    /// If it can't.
+    pub fn die(self: &Arc<Self>) {
+        self.file.unlock().expect("unlocked");
+    }
+}
+
+impl Drop for Flock {
+    fn drop(&mut self) {
+        // A directory that could not be removed is the next holder's, at once. If this fails, that one sweeps in vain.
+        let note = Note { directory: self.note.get_mut().directory, ..Note::default() };
+        let _ = write_note(&self.file, &note.to_bytes());
+    }
+}
+
+fn describe(note: Note) -> String {
+    if note.process == 0 {
+        return "other keyledger processes keep taking it".into();
+    }
+    let held = Duration::from_millis(now_ms().saturating_sub(note.since_ms)).as_secs_f64();
+    format!("another keyledger, process {}, has held it for {held:.1} s", note.process)
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+/// Tries until there is something or the time is up.
+pub fn retry<T>(patience: Duration, mut attempt: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
+    let start = Instant::now();
+    let mut pause = PAUSES.0;
+    loop {
+        if let Some(got) = attempt()? {
+            return Ok(Some(got));
+        }
+        let left = patience.saturating_sub(start.elapsed());
+        if left.is_zero() {
+            return Ok(None);
+        }
+        thread::sleep(pause.mul_f64(0.5 + jitter()).min(left));
+        pause = (pause * 2).min(PAUSES.1);
+    }
+}
+
+/// 0 to 1.
+fn jitter() -> f64 {
+    use std::hash::{BuildHasher, RandomState};
+    (RandomState::new().hash_one(0) % 1024) as f64 / 1024.0
+}
+
+/// Opens the flock file. A new one is for whom the data file is for: root may be the first to write.
+fn open(path: &Path, data_file: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    match options.open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        opened => return opened,
+    }
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.clone().create_new(true).open(path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => options.open(path),
+        Err(e) => Err(e),
+        Ok(file) => disk::keep_mode_and_owner(&file, data_file).map(|()| file),
+    }
+}
+
+#[cfg(unix)]
+fn read_note(file: &File) -> io::Result<[u8; NOTE_SIZE]> {
+    let mut note = [0; NOTE_SIZE];
+    let read = std::os::unix::fs::FileExt::read_at(file, &mut note, 0)?;
+    Ok(if read == NOTE_SIZE { note } else { [0; NOTE_SIZE] })
+}
+
+#[cfg(unix)]
+fn write_note(file: &File, note: &[u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, note, 0)
+}
+
+/// Where a locked file can't be read by others nobody notes anything.
+#[cfg(not(unix))]
+fn read_note(_: &File) -> io::Result<[u8; NOTE_SIZE]> {
+    Ok([0; NOTE_SIZE])
+}
+
+#[cfg(not(unix))]
+fn write_note(_: &File, _: &[u8]) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_read_as_it_was_written() {
+        for directory in [None, Some([1, u64::MAX, 3])] {
+            let note = Note { process: 4, since_ms: 5, directory };
+            assert_eq!(Note::from_bytes(note.to_bytes()), note);
+        }
+    }
+}
