@@ -251,7 +251,9 @@ describe.each(['updateApiKeyUsage', 'writeApiKeys'] as const)('a replacement by 
     for (let n = 0; n < 5; n += 1) await change(ledger);
     await sleep(100);
     watcher.close();
-    const names = [...seen].filter(entry => !/^apikeys\.json(\.lock|\.lock\.next|\.flock)?$/.test(entry));
+    const names = [...seen].filter(
+      entry => !/^apikeys\.json(\.lock|\.lock\.next|\.flock)?$/.test(entry),
+    );
     expect(names.length).toBe(5);
     for (const entry of names) expect(entry.replace('apikeys.json', '').length).toBeGreaterThan(8);
   });
@@ -367,14 +369,16 @@ async function trace(settings: Record<string, string>): Promise<string[]> {
     .ended;
   expect({ status, stderr }).toMatchObject({ status: 0 });
   expect(inFile(file, 'known').total_lifetime_tokens).toBe(5);
-  return readFileSync(log, 'utf8')
-    .split('\n')
-    .map(line => line.replace(/^\d+\s+/, ''))
-    // The lock's own files are another matter.
-    .filter(line => !line.includes(`${file}.`))
-    .filter(
-      line =>
-        /^(f(data)?sync|rename)/.test(line) ||
-        (line.includes('O_EXCL') && line.includes(dirname(file))),
-    );
+  return (
+    readFileSync(log, 'utf8')
+      .split('\n')
+      .map(line => line.replace(/^\d+\s+/, ''))
+      // The lock's own files are another matter.
+      .filter(line => !line.includes(`${file}.`))
+      .filter(
+        line =>
+          /^(f(data)?sync|rename)/.test(line) ||
+          (line.includes('O_EXCL') && line.includes(dirname(file))),
+      )
+  );
 }
