@@ -55,14 +55,14 @@ export function getKeyStats(key: string): Promise<ApiKey | null>;
  * and share one promise. A key that the file does not have is left out without an error.
  *
  * When it rejects, nothing of that batch is in the file, unless the code is `EUNSYNCED`: then all of it is, but a power
- * cut may take it, since the folder could not be synced.
+ * cut may take it, since the folder could not be synced, nor the content before it put back.
  *
  * @param tokensUsed any finite number of tokens
  * @param model the model that used them; only logged
  * @throws `ERR_INVALID_ARG_TYPE` and `ERR_OUT_OF_RANGE` for arguments that make no sense; `EDATA` when the file can't be
  *   parsed, which is then left as it is; `ELOCKED` when another process keeps the lock for longer than
- *   `LOCK_TIMEOUT_MS`; `EUNSYNCED`, see above;
- *   the system's own code (`ENOSPC`, `EACCES`, `EROFS`, `EBUSY` ...) when the file can't be written
+ *   `LOCK_TIMEOUT_MS`, with who that is and since when in the message; `EUNSYNCED`, see above; the system's own code
+ *   (`ENOSPC`, `EACCES`, `EROFS`, `EBUSY` ...) when the file can't be written
  */
 export function updateApiKeyUsage(key: string, tokensUsed: number, model: string): Promise<void>;
 
@@ -80,8 +80,8 @@ export function readApiKeys(): Promise<ApiKeysData>;
  * Replaces the file, atomically, by what `JSON.stringify(data, null, 2)` prints of `data` as it is at the call. To change
  * what is there, read and write inside one {@link withLock}.
  *
- * @throws `ERR_INVALID_ARG_TYPE` when `data` has no array `keys`, or can't be printed as JSON; otherwise as
- *   {@link updateApiKeyUsage}
+ * @throws `ERR_INVALID_ARG_TYPE` when `data` has no array `keys`, or can't be printed as JSON; `EUNSYNCED` when the file
+ *   holds `data`, but the folder could not be synced; otherwise as {@link updateApiKeyUsage}
  */
 export function writeApiKeys(data: ApiKeysData): Promise<void>;
 

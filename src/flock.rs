@@ -81,10 +81,11 @@ impl Flock {
             Err(e) if e.raw_os_error() == fs2::lock_contended_error().raw_os_error() => Ok(None),
             Err(e) => Err(Error::system("lock", &path, &e)),
         })?;
-        let left = Note::from_bytes(read_note(&file).map_err(|e| Error::system("read", &path, &e))?);
+        let note = read_note(&file).map(Note::from_bytes);
         if taken.is_none() {
-            return Err(Error::Locked { path, holder: describe(left) });
+            return Err(Error::Locked { path, holder: describe(note.unwrap_or_default()) });
         }
+        let left = note.map_err(|e| Error::system("read", &path, &e))?;
         let note = Note { process: process::id().into(), since_ms: now_ms(), directory: left.directory };
         let flock = Self { file, left, note: Mutex::new(note) };
         write_note(&flock.file, &note.to_bytes()).map_err(|e| Error::system("write", &path, &e))?;

@@ -15,7 +15,10 @@ const SOON: Duration = Duration::from_millis(30);
 
 fn names(folder: &TempDir) -> Vec<String> {
     let entries = fs::read_dir(folder).expect("read");
-    entries.map(|entry| entry.expect("read").file_name().into_string().expect("UTF-8")).collect()
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.expect("read").file_name().into_string().expect("UTF-8")).collect();
+    names.sort();
+    names
 }
 
 fn hold(lock: &Arc<Lock>, patience: Duration) -> Result<Held> {
@@ -94,6 +97,22 @@ fn what_was_left_in_the_wings_is_in_nobodys_way() {
     fs::write(wings.join(ADOPTED), "").expect("written");
     drop(hold(&lock(&folder), AT_ONCE).expect("free"));
     assert_eq!(names(&folder), ["apikeys.json.flock"]);
+}
+
+#[test]
+fn where_no_rename_refuses_to_replace_the_directory_is_made_in_place() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dead = lock(&folder);
+    let flock = dead.flock(AT_ONCE).expect("free");
+    dead.make_in_the_wings(&flock).expect("made");
+    assert!(dead.make_in_place(&flock).expect("made").is_some());
+    assert_eq!(names(&folder), ["apikeys.json.flock", "apikeys.json.lock"]);
+    flock.die();
+    drop(hold(&lock(&folder), AT_ONCE).expect("taken over"));
+
+    let flock = dead.flock(AT_ONCE).expect("free");
+    fs::create_dir(folder.path().join("apikeys.json.lock")).expect("made");
+    assert!(dead.make_in_place(&flock).expect("tried").is_none(), "somebody else has it");
 }
 
 #[test]
