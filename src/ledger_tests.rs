@@ -250,3 +250,26 @@ fn concurrent_commits_and_reloads_lose_nothing_and_never_go_back() {
         .collect();
     assert!(left.is_empty(), "{left:?}");
 }
+
+#[test]
+fn the_first_commit_and_one_after_a_death_sweep_what_the_dead_have_left() {
+    let fixture = open(&["a"]);
+    let beside = fixture.file.parent().expect("a folder");
+    let left = beside.join(".apikeys.json.keyledger-dead12.tmp");
+    let others = [beside.join(".other.json.keyledger-alive1.tmp"), beside.join("apikeys.json.tmp")];
+    for path in others.iter().chain([&left]) {
+        fs::write(path, "").expect("written");
+    }
+    fixture.commit(&[used("a", 1.0)]).expect("committed");
+    assert!(!left.exists(), "swept at the first commit");
+
+    fs::write(&left, "").expect("written");
+    fixture.commit(&[used("a", 1.0)]).expect("committed");
+    assert!(left.exists(), "nobody died: the folder is not read again");
+
+    let flock = fixture.ledger.flock(Duration::ZERO).expect("free");
+    flock.die();
+    fixture.commit(&[used("a", 1.0)]).expect("committed");
+    assert!(!left.exists(), "swept after a death");
+    assert!(others.iter().all(|path| path.exists()), "nobody else's files");
+}
