@@ -102,6 +102,18 @@ impl<V> Cache<V> {
     /// Stores a value as the most recently used entry, for `ttl` milliseconds or the cache's own time. `None` for a
     /// transient one that finds no room.
     pub fn set(&mut self, key: &[u8], value: V, now: f64, ttl: Option<f64>, rank: Rank) -> Option<Stamp> {
+        let expires = now + ttl.unwrap_or(self.ttl);
+        let stride = self.stride();
+        let part = match rank {
+            Rank::Lasting => &mut self.lasting,
+            Rank::Transient => &mut self.transient,
+        };
+        if let Some(entry) = part.get_mut(key) {
+            // In its place: most entries that are set are refreshed by a commit.
+            let slot = (entry.stamp % stride) as usize;
+            *entry = Entry { value, expires, stamp: next_stamp(slot, &mut self.slots[slot].fills, stride) };
+            return Some(entry.stamp);
+        }
         self.remove(key);
         if self.len() >= self.max_size {
             let gone = self.transient.pop_lru();
@@ -112,11 +124,10 @@ impl<V> Cache<V> {
             self.slots.push(Slot::default());
             self.slots.len() - 1
         });
-        let fills = self.slots[slot].fills % (STAMP_LIMIT / self.stride() - 1) + 1;
-        let stamp = slot as u64 + self.stride() * fills;
+        let Slot { fills, holds } = &mut self.slots[slot];
+        let stamp = next_stamp(slot, fills, stride);
         let key = Key::from(key);
-        self.slots[slot] = Slot { fills, holds: Some((rank, Arc::clone(&key))) };
-        let expires = now + ttl.unwrap_or(self.ttl);
+        *holds = Some((rank, Arc::clone(&key)));
         self.part(rank).push(key, Entry { value, expires, stamp });
         Some(stamp)
     }
@@ -251,6 +262,12 @@ impl<V> Cache<V> {
             assert!(!self.lasting.contains(key), "a key is in one part");
         }
     }
+}
+
+/// The stamp of a slot that is filled once more.
+fn next_stamp(slot: usize, fills: &mut u64, stride: u64) -> Stamp {
+    *fills = *fills % (STAMP_LIMIT / stride - 1) + 1;
+    slot as u64 + stride * *fills
 }
 
 #[cfg(test)]

@@ -2,11 +2,11 @@
 //!
 //! Deltas, never snapshots: they are applied to whatever the file holds by then, so nobody's edit is undone.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use crate::document::Document;
 use crate::record::record;
-use crate::usage::Use;
+use crate::usage::{Moment, Use};
 
 /// One use of one key (WTF-8).
 #[derive(Clone, Debug)]
@@ -29,17 +29,22 @@ pub struct Applied<'a> {
 /// Applies a batch; `None` when it changes nothing. Keys that the document does not have are left out.
 #[must_use]
 pub fn apply<'a>(document: &Document, deltas: &'a [Delta]) -> Option<Applied<'a>> {
-    let mut uses: BTreeMap<usize, (&[u8], Vec<Use>)> = BTreeMap::new();
-    for delta in deltas {
-        if let Some(position) = document.position(&delta.key) {
-            uses.entry(position).or_insert((&delta.key, Vec::new())).1.push(delta.used);
-        }
+    let mut uses: Vec<(usize, &Delta)> =
+        deltas.iter().filter_map(|delta| Some((document.position(&delta.key)?, delta))).collect();
+    // Stable: the uses of one key stay in the order of the calls.
+    uses.sort_by_key(|(position, _)| *position);
+    let mut moments = HashMap::new();
+    for (_, delta) in &uses {
+        let at = delta.used.at;
+        moments.entry(at).or_insert_with(|| Moment::at(at));
     }
-    let mut changed = Vec::with_capacity(uses.len());
-    let mut objects = Vec::with_capacity(uses.len());
-    for (position, (key, uses)) in uses {
-        if let Some(object) = record(document.object(position), &uses) {
-            changed.push(key);
+    let mut changed = Vec::new();
+    let mut objects = Vec::new();
+    for uses in uses.chunk_by(|(position, _), (next, _)| position == next) {
+        let (position, Delta { key, .. }) = uses[0];
+        let uses = uses.iter().map(|(_, Delta { used, .. })| (used.tokens, &moments[&used.at]));
+        if let Some(object) = record(document.object(position), uses) {
+            changed.push(&**key);
             objects.push((position, object));
         }
     }

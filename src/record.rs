@@ -3,31 +3,31 @@
 //! A text that `JSON.stringify(data, null, 2)` printed becomes what it would print now. In any other the layout of
 //! the object is followed.
 
-use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::text::{self, Text};
-use crate::usage::{Amount, Usage, Use, Window};
+use crate::usage::{Amount, Moment, Usage, Window};
 
-/// The text of a key's object after `uses`, in their order; `None` when it is not the text of an object.
+/// The text of a key's object after `uses`, tokens and when, in their order; `None` when it is not the text of an object.
 #[must_use]
-pub fn record(object: &str, uses: &[Use]) -> Option<String> {
-    let object = Object::parse(object)?;
-    let layout = object.layout();
-    let windows = object.get("usage_windows").map(windows).unwrap_or_default();
-    let mut usage =
-        Usage { last_used: String::new(), total: Amount::read(object.get("total_lifetime_tokens")), windows };
-    for r#use in uses {
-        usage.add(*r#use);
+pub fn record<'a>(object: &'a str, uses: impl Iterator<Item = (f64, &'a Moment)>) -> Option<String> {
+    let object = Object::parse(object, ["last_used", "total_lifetime_tokens", "usage_windows"])?;
+    let [_, total, array] = object.values;
+    let windows = array.map(windows).unwrap_or_default();
+    let mut usage = Usage { last_used: "", total: Amount::read(total), windows, rearranged: false };
+    for (tokens, moment) in uses {
+        usage.add(tokens, moment);
     }
-    Some(object.with(&[
-        ("last_used", format!("\"{}\"", usage.last_used)),
-        ("total_lifetime_tokens", usage.total.json()),
-        ("usage_windows", print(&usage.windows, &layout)),
-    ]))
+    let mut parts = Vec::new();
+    let array = usage.rearranged.then(|| print(&usage.windows, &object.layout()));
+    if array.is_none() {
+        let changed = usage.windows.iter().filter(|window| window.changed);
+        parts.extend(changed.filter_map(|window| Some((window.text?, print_window(window)?))));
+    }
+    Some(object.with([Some(format!("\"{}\"", usage.last_used)), Some(usage.total.json()), array], parts))
 }
 
 /// What an array of windows holds; nothing where it is no array.
@@ -37,16 +37,20 @@ fn windows(array: &str) -> Vec<Window<'_>> {
         .into_iter()
         .map(|text| {
             let text = text.get();
-            let object = Object::parse(text);
-            let field = |name| object.as_ref().and_then(|object| object.get(name));
-            Window {
-                start: field("window_start").and_then(text::decode).map(Cow::into_owned),
-                tokens: Amount::read(field("tokens_used")),
-                text: Some(text),
-                changed: false,
-            }
+            let [start, tokens] = parse_window(text).map(|object| object.values).unwrap_or_default();
+            let start = start.and_then(text::decode);
+            Window { start, tokens: Amount::read(tokens), text: Some(text), changed: false }
         })
         .collect()
+}
+
+fn parse_window(text: &str) -> Option<Object<'_, 2>> {
+    Object::parse(text, ["window_start", "tokens_used"])
+}
+
+/// The text of a window that is in the file, with its tokens as they are now.
+fn print_window(window: &Window) -> Option<String> {
+    Some(parse_window(window.text?)?.with([None, Some(window.tokens.json())], Vec::new()))
 }
 
 fn print(windows: &[Window], layout: &Layout) -> String {
@@ -54,9 +58,7 @@ fn print(windows: &[Window], layout: &Layout) -> String {
         .iter()
         .map(|window| match window {
             Window { text: Some(text), changed: false, .. } => (*text).to_owned(),
-            Window { text: Some(text), tokens, .. } => {
-                Object::parse(text).map_or_else(String::new, |object| object.with(&[("tokens_used", tokens.json())]))
-            }
+            Window { text: Some(_), .. } => print_window(window).unwrap_or_default(),
             Window { text: None, start, tokens, .. } => {
                 let start = String::from_utf8_lossy(start.as_deref().unwrap_or_default());
                 let colon = layout.colon;
@@ -69,63 +71,68 @@ fn print(windows: &[Window], layout: &Layout) -> String {
     layout.join('[', &items, ']', 1)
 }
 
-/// The fields of an object: the names, decoded, and the texts of the values.
-struct Object<'a> {
+/// An object of which some fields are wanted.
+struct Object<'a, const N: usize> {
     text: &'a str,
-    fields: Vec<(Cow<'a, [u8]>, &'a str)>,
+    names: [&'static str; N],
+    /// The texts of their values. Of two fields with one name the last counts, as in `JSON.parse`.
+    values: [Option<&'a str>; N],
+    /// The texts of the first and the last value of all fields.
+    ends: Option<(&'a str, &'a str)>,
 }
 
-impl<'a> Object<'a> {
-    fn parse(text: &'a str) -> Option<Self> {
-        let fields = serde_json::from_str::<Fields>(text).ok()?.0;
-        Some(Self { text, fields })
+impl<'a, const N: usize> Object<'a, N> {
+    fn parse(text: &'a str, names: [&'static str; N]) -> Option<Self> {
+        let mut object = Self { text, names, values: [None; N], ends: None };
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        (&mut object).deserialize(&mut deserializer).ok()?;
+        Some(object)
     }
 
-    /// The text of a value. Of two fields with one name the last counts, as in `JSON.parse`.
-    fn get(&self, name: &str) -> Option<&'a str> {
-        self.fields.iter().rev().find(|field| *field.0 == *name.as_bytes()).map(|field| field.1)
-    }
-
-    /// The text with other values for some fields. Those that are missing come last.
-    fn with(&self, changes: &[(&str, String)]) -> String {
-        let mut splices: Vec<(usize, usize, &str)> = Vec::with_capacity(changes.len());
+    /// The text with other values for some of the fields, those that are missing last, and with other texts for some
+    /// parts of it.
+    fn with(&self, values: [Option<String>; N], mut parts: Vec<(&'a str, String)>) -> String {
         let mut missing = Vec::new();
-        for (name, value) in changes {
-            match self.get(name) {
-                Some(old) => splices.push((self.offset(old), old.len(), value)),
-                None => missing.push((name, value)),
+        for (number, value) in values.into_iter().enumerate() {
+            match (self.values[number], value) {
+                (Some(old), Some(new)) => parts.push((old, new)),
+                (None, Some(new)) => missing.push((self.names[number], new)),
+                (_, None) => {}
             }
         }
-        splices.sort_unstable();
+        parts.sort_unstable_by_key(|(old, _)| self.offset(old));
 
         let mut text = String::with_capacity(self.text.len() + 128);
         let mut copied = 0;
-        for (start, length, value) in splices {
-            text.push_str(&self.text[copied..start]);
-            text.push_str(value);
-            copied = start + length;
+        for (old, new) in parts {
+            text.push_str(&self.text[copied..self.offset(old)]);
+            text.push_str(&new);
+            copied = self.offset(old) + old.len();
         }
-        let end = self.fields.last().map_or(1, |(_, value)| self.offset(value) + value.len());
-        text.push_str(&self.text[copied..end]);
-        let layout = self.layout();
-        for (name, value) in missing {
-            text.push_str(if text.len() == 1 { layout.lead } else { &layout.separator });
-            text.extend(["\"", name, "\"", layout.colon, value]);
+        if !missing.is_empty() {
+            let end = self.ends.map_or(1, |(_, last)| self.offset(last) + last.len());
+            text.push_str(&self.text[copied..end]);
+            copied = end;
+            let layout = self.layout();
+            for (name, value) in missing {
+                text.push_str(if text.len() == 1 { layout.lead } else { &layout.separator });
+                text.extend(["\"", name, "\"", layout.colon, &value]);
+            }
         }
-        text.push_str(&self.text[end..]);
+        text.push_str(&self.text[copied..]);
         text
     }
 
-    /// Where a value's text begins in the object's.
-    fn offset(&self, value: &str) -> usize {
-        value.as_ptr() as usize - self.text.as_ptr() as usize
+    /// Where a part of the text begins in it.
+    fn offset(&self, part: &str) -> usize {
+        part.as_ptr() as usize - self.text.as_ptr() as usize
     }
 
     fn layout(&self) -> Layout<'a> {
         let inner = &self.text[1..self.text.len() - 1];
         let lead = &inner[..inner.len() - inner.trim_start().len()];
         let tail = &inner[inner.trim_end().len()..];
-        let Some((_, first)) = self.fields.first() else {
+        let Some((first, _)) = self.ends else {
             return Layout { lead: "", tail: "", colon: ":", separator: ",".into(), step: None };
         };
         let before = &self.text[..self.offset(first)];
@@ -165,25 +172,27 @@ impl Layout<'_> {
     }
 }
 
-struct Fields<'a>(Vec<(Cow<'a, [u8]>, &'a str)>);
+impl<'de, const N: usize> DeserializeSeed<'de> for &mut Object<'de, N> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
 
-impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct All;
-        impl<'de> Visitor<'de> for All {
-            type Value = Fields<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut fields = Vec::new();
-                while let Some((name, value)) = map.next_entry::<Text, &RawValue>()? {
-                    fields.push((name.0, value.get()));
-                }
-                Ok(Fields(fields))
+impl<'de, const N: usize> Visitor<'de> for &mut Object<'de, N> {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("an object")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some((name, value)) = map.next_entry::<Text, &RawValue>()? {
+            let value = value.get();
+            self.ends = Some((self.ends.map_or(value, |(first, _)| first), value));
+            if let Some(number) = self.names.iter().position(|wanted| wanted.as_bytes() == &*name.0) {
+                self.values[number] = Some(value);
             }
         }
-        deserializer.deserialize_map(All)
+        Ok(())
     }
 }
 
@@ -195,7 +204,7 @@ mod tests {
     const NOW: i64 = 1_767_225_600_123;
 
     fn one(object: &str) -> String {
-        record(object, &[Use { tokens: 5.0, at: NOW }]).expect("an object")
+        record(object, [(5.0, &Moment::at(NOW))].into_iter()).expect("an object")
     }
 
     #[test]

@@ -1,9 +1,14 @@
 //! The five-hour windows: what one use of a key does to its numbers. Pure arithmetic, JavaScript's.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 
 /// How long a window counts, in milliseconds.
 pub const WINDOW_MS: i64 = 5 * 60 * 60 * 1000;
+
+/// Below it every whole `f64` is printed with all of its digits, and is an `i64`: 2^53.
+const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// Tokens that a key used at one time.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,6 +51,8 @@ impl<'a> Amount<'a> {
     #[must_use]
     pub fn json(&self) -> String {
         match self {
+            // The same digits, several times faster.
+            Self::Number(sum) if sum.fract() == 0.0 && sum.abs() < EXACT => (*sum as i64).to_string(),
             Self::Number(sum) if sum.is_finite() => ryu_js::Buffer::new().format_finite(*sum).to_owned(),
             Self::Number(_) => "null".to_owned(),
             Self::String(json, tail) => format!("{}{tail}\"", &json[..json.len() - 1]),
@@ -58,7 +65,7 @@ impl<'a> Amount<'a> {
 pub struct Window<'a> {
     /// Its `window_start`, decoded (WTF-8). `None` for one without: it never matches and is never dropped, since
     /// JavaScript finds `undefined` neither before nor after a string.
-    pub start: Option<Vec<u8>>,
+    pub start: Option<Cow<'a, [u8]>>,
     /// Its `tokens_used`.
     pub tokens: Amount<'a>,
     /// Its text in the file; `None` for a new one.
@@ -71,20 +78,36 @@ pub struct Window<'a> {
 #[derive(Clone, Debug)]
 pub struct Usage<'a> {
     /// The time of the last use, as `toISOString()` prints it; empty until [`Usage::add`] was called.
-    pub last_used: String,
+    pub last_used: &'a str,
     /// The lifetime total.
     pub total: Amount<'a>,
     /// The windows, in the order of the file.
     pub windows: Vec<Window<'a>>,
+    /// Whether a window was added or dropped.
+    pub rearranged: bool,
 }
 
-impl Usage<'_> {
+/// A time at which keys were used, as the file has it.
+#[derive(Clone, Debug)]
+pub struct Moment {
+    now: String,
+    /// Windows that began before do not count any more.
+    cutoff: String,
+}
+
+impl Moment {
+    /// In milliseconds since 1970.
+    #[must_use]
+    pub fn at(ms: i64) -> Self {
+        Self { now: iso(ms), cutoff: iso(ms.saturating_sub(WINDOW_MS)) }
+    }
+}
+
+impl<'a> Usage<'a> {
     /// Records one use.
-    pub fn add(&mut self, Use { tokens, at }: Use) {
+    pub fn add(&mut self, tokens: f64, Moment { now, cutoff }: &'a Moment) {
         // Compared as strings, as the reference does. `now` and `cutoff` are ASCII, for which the order of bytes is
         // the order of UTF-16 code units.
-        let now = iso(at);
-        let cutoff = iso(at.saturating_sub(WINDOW_MS));
         let after = |window: &Window| window.start.as_deref().is_some_and(|start| start >= cutoff.as_bytes());
         let before = |window: &Window| window.start.as_deref().is_some_and(|start| start < cutoff.as_bytes());
 
@@ -94,13 +117,16 @@ impl Usage<'_> {
             window.changed = true;
         } else {
             self.windows.push(Window {
-                start: Some(now.clone().into_bytes()),
+                start: Some(now.as_bytes().into()),
                 tokens: Amount::Number(tokens),
                 text: None,
                 changed: true,
             });
+            self.rearranged = true;
         }
+        let count = self.windows.len();
         self.windows.retain(|window| !before(window));
+        self.rearranged |= self.windows.len() < count;
         self.last_used = now;
     }
 }
@@ -121,7 +147,7 @@ mod tests {
 
     fn window(start: &str, tokens: f64) -> Window<'static> {
         Window {
-            start: Some(start.as_bytes().to_vec()),
+            start: Some(start.as_bytes().to_vec().into()),
             tokens: Amount::Number(tokens),
             text: Some("{}"),
             changed: false,
@@ -129,7 +155,7 @@ mod tests {
     }
 
     fn usage(windows: Vec<Window<'static>>) -> Usage<'static> {
-        Usage { last_used: String::new(), total: Amount::Number(1.0), windows }
+        Usage { last_used: "", total: Amount::Number(1.0), windows, rearranged: false }
     }
 
     #[test]
@@ -144,25 +170,29 @@ mod tests {
     #[test]
     fn a_window_that_began_at_the_cutoff_still_counts() {
         let mut usage = usage(vec![window(&iso(NOW - WINDOW_MS - 1), 5.0), window(&iso(NOW - WINDOW_MS), 7.0)]);
-        usage.add(Use { tokens: 3.0, at: NOW });
+        let now = Moment::at(NOW);
+        usage.add(3.0, &now);
         assert_eq!(usage.windows.len(), 1);
         assert_eq!(usage.windows[0].tokens, Amount::Number(10.0));
         assert_eq!(usage.total, Amount::Number(4.0));
         assert_eq!(usage.last_used, iso(NOW));
+        assert!(usage.rearranged);
     }
 
     #[test]
     fn the_first_window_in_the_array_gets_the_tokens() {
         let mut usage = usage(vec![window(&iso(NOW - 1), 1.0), window(&iso(NOW), 2.0)]);
-        usage.add(Use { tokens: 3.0, at: NOW });
+        let now = Moment::at(NOW);
+        usage.add(3.0, &now);
         assert_eq!(usage.windows[0].tokens, Amount::Number(4.0));
-        assert!(!usage.windows[1].changed);
+        assert!(!usage.windows[1].changed && !usage.rearranged);
     }
 
     #[test]
     fn a_new_window_begins_now() {
         let mut usage = usage(vec![]);
-        usage.add(Use { tokens: 3.0, at: NOW });
+        let now = Moment::at(NOW);
+        usage.add(3.0, &now);
         assert_eq!(usage.windows[0].start.as_deref(), Some(iso(NOW).as_bytes()));
         assert_eq!(usage.windows[0].text, None);
     }
@@ -170,7 +200,8 @@ mod tests {
     #[test]
     fn a_window_without_a_start_is_neither_used_nor_dropped() {
         let mut usage = usage(vec![Window { start: None, ..window("", 1.0) }]);
-        usage.add(Use { tokens: 3.0, at: NOW });
+        let now = Moment::at(NOW);
+        usage.add(3.0, &now);
         assert_eq!(usage.windows.len(), 2);
         assert!(!usage.windows[0].changed);
     }
