@@ -164,7 +164,7 @@ impl Lock {
         match fs::create_dir(&self.wings) {
             // A holder that died left it.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                fs::remove_dir_all(&self.wings)?;
+                remove(&self.wings)?;
                 fs::create_dir(&self.wings)?;
             }
             created => created?,
@@ -230,8 +230,16 @@ impl Drop for Held {
             return;
         }
         let _ = self.flock.mark(None);
-        let _ = fs::remove_dir(wings).or_else(|_| fs::remove_dir_all(wings));
+        let _ = remove(wings);
     }
+}
+
+/// Removes a lock directory, one that was adopted too; nothing else.
+fn remove(directory: &Path) -> io::Result<()> {
+    fs::remove_dir(directory).or_else(|e| match fs::remove_file(directory.join(ADOPTED)) {
+        Ok(()) => fs::remove_dir(directory),
+        Err(_) => Err(e),
+    })
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
