@@ -154,11 +154,7 @@ impl Replacement {
         let target = real_path(path)?;
         let folder = folder_of(&target);
         let fault = |e: io::Error| Error::system("write a temporary file beside", path, &e);
-        let mut temporary = tempfile::Builder::new()
-            .prefix(&temporary_prefix(&target))
-            .suffix(TEMPORARY_SUFFIX)
-            .tempfile_in(folder)
-            .map_err(fault)?;
+        let mut temporary = temporary_file(&target).map_err(fault)?;
         let file = temporary.as_file_mut();
         keep_attributes(file, &target).map_err(fault)?;
         file.write_all(text.as_bytes()).map_err(fault)?;
@@ -199,6 +195,11 @@ impl Published {
             _ => Ok(()),
         }
     }
+}
+
+/// A new file beside the data file, under a random name, exclusively, with mode 0600.
+pub fn temporary_file(target: &Path) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new().prefix(&temporary_prefix(target)).suffix(TEMPORARY_SUFFIX).tempfile_in(folder_of(target))
 }
 
 /// Removes the temporary files that processes which died have left beside the data file. Only for who has the flock: a
@@ -335,6 +336,14 @@ pub fn real_path(path: &Path) -> Result<PathBuf> {
         }
     }
     Err(Error::Data { path: path.to_owned(), reason: "it is one of too many symbolic links in a row".into() })
+}
+
+/// The path with something behind its last name.
+#[must_use]
+pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 fn folder_of(path: &Path) -> &Path {

@@ -6,7 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process;
 use std::sync::Arc;
 use std::thread;
@@ -69,12 +69,13 @@ pub struct Flock {
 }
 
 impl Flock {
-    /// Takes the flock on `path`, which is made for whom `data_file` is for.
+    /// Takes the flock of a data file, on `DATA_FILE.flock`.
     ///
     /// # Errors
     ///
     /// [`Error::Locked`] when it can't be had for as long as `patience`.
-    pub fn take(path: PathBuf, data_file: &Path, patience: Duration) -> Result<Arc<Self>> {
+    pub fn take(data_file: &Path, patience: Duration) -> Result<Arc<Self>> {
+        let path = disk::with_suffix(data_file, ".flock");
         let file = open(&path, data_file).map_err(|e| Error::system("open", &path, &e))?;
         let taken = retry(patience, || match file.try_lock_exclusive() {
             Ok(()) => Ok(Some(())),
@@ -167,7 +168,8 @@ fn jitter() -> f64 {
     (RandomState::new().hash_one(0) % 1024) as f64 / 1024.0
 }
 
-/// Opens the flock file. A new one is for whom the data file is for: root may be the first to write.
+/// Opens the flock file of a data file. A new one is for whom the data file is for, root may be the first to write, and
+/// at no moment for anybody else: a maker that dies must not shut the others out.
 fn open(path: &Path, data_file: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true);
@@ -175,12 +177,12 @@ fn open(path: &Path, data_file: &Path) -> io::Result<File> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         opened => return opened,
     }
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    match options.clone().create_new(true).open(path) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => options.open(path),
-        Err(e) => Err(e),
-        Ok(file) => disk::keep_mode_and_owner(&file, data_file).map(|()| file),
+    let new = disk::temporary_file(data_file)?;
+    disk::keep_mode_and_owner(new.as_file(), data_file)?;
+    match new.persist_noclobber(path) {
+        Ok(file) => Ok(file),
+        // Somebody else has made it, or the file system can't do that: then owners and modes are mostly not its own.
+        Err(_) => options.create(true).open(path),
     }
 }
 

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 
-use crate::disk;
+use crate::disk::{self, with_suffix};
 use crate::error::{Error, Result};
 use crate::flock::{Flock, Mark, retry};
 
@@ -88,8 +88,7 @@ impl Lock {
     /// [`Error::Locked`] when it can't be had for as long as `patience`.
     pub fn flock(&self, patience: Duration) -> Result<Arc<Flock>> {
         // Beside the real file: the same whichever link leads to it.
-        let path = with_suffix(&disk::real_path(&self.data_file)?, ".flock");
-        Flock::take(path, &self.data_file, patience)
+        Flock::take(&disk::real_path(&self.data_file)?, patience)
     }
 
     /// Takes the lock directory too.
@@ -240,12 +239,6 @@ fn remove(directory: &Path) -> io::Result<()> {
         Ok(()) => fs::remove_dir(directory),
         Err(_) => Err(e),
     })
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 /// What is gone by the time that we look is no fault.
