@@ -1,16 +1,15 @@
 //! The data file on the disk: what it is now, what it holds, and how it is replaced.
 
 use std::ffi::OsString;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tempfile::NamedTempFile;
-#[cfg(unix)]
-use xattr::FileExt;
 
+use crate::attributes::Attributes;
 use crate::error::{Error, Result};
 
 /// A clock tick of the file system is at most this long. Two saves within one tick may look the same, so a file that
@@ -148,16 +147,19 @@ pub struct Published {
 }
 
 impl Replacement {
-    /// Writes `text` beside the data file, under a random name, exclusively, with the data file's mode and owner; for
-    /// a new file mode 0600. With `fsync` it is on the disk then.
+    /// Writes `text` beside the data file, under a random name, exclusively, with the data file's owner, mode
+    /// and extended attributes; for a new file mode 0600. With `fsync` it is on the disk then.
     pub fn write(path: &Path, text: &str, fsync: bool) -> Result<Self> {
         let target = real_path(path)?;
         let folder = folder_of(&target);
         let fault = |e: io::Error| Error::system("write a temporary file beside", path, &e);
         let mut temporary = temporary_file(&target).map_err(fault)?;
         let file = temporary.as_file_mut();
-        keep_attributes(file, &target).map_err(fault)?;
+        let attributes = Attributes::of(&target).map_err(fault)?;
+        attributes.give_owner(file).map_err(fault)?;
+        attributes.give_extended(file, &target).map_err(fault)?;
         file.write_all(text.as_bytes()).map_err(fault)?;
+        attributes.give_mode(file, 0).map_err(fault)?;
         // The kernel stamps a file with the time of the last clock tick. A finer time of our own tells this content
         // from any that somebody else may write within the same tick.
         let modified = SystemTime::now();
@@ -199,7 +201,17 @@ impl Published {
 
 /// A new file beside the data file, under a random name, exclusively, with mode 0600.
 pub fn temporary_file(target: &Path) -> io::Result<NamedTempFile> {
-    tempfile::Builder::new().prefix(&temporary_prefix(target)).suffix(TEMPORARY_SUFFIX).tempfile_in(folder_of(target))
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    // `tempfile` wraps a fault without its number.
+    let mut number = None;
+    tempfile::Builder::new()
+        .prefix(&temporary_prefix(target))
+        .suffix(TEMPORARY_SUFFIX)
+        .make_in(folder_of(target), |path| options.open(path).inspect_err(|e| number = e.raw_os_error()))
+        .map_err(|e| number.map_or(e, io::Error::from_raw_os_error))
 }
 
 /// Removes the temporary files that processes which died have left beside the data file. Only for who has the flock: a
@@ -249,75 +261,6 @@ fn open_folder(folder: &Path) -> Result<Option<File>> {
         return File::open(folder).map(Some).map_err(|e| Error::system("open the folder", folder, &e));
     }
     Ok(None)
-}
-
-/// Gives a file the mode, the owner and the extended attributes of another, if there is one.
-fn keep_attributes(file: &File, original: &Path) -> io::Result<()> {
-    keep_mode_and_owner(file, original)?;
-    keep_extended_attributes(file, original)
-}
-
-/// Gives a file the extended attributes of another, access control lists among them, and no others: it may have inherited
-/// some from its folder. Those that this process may not give, or that the file system does not know, it stays without.
-#[cfg(unix)]
-fn keep_extended_attributes(file: &File, original: &Path) -> io::Result<()> {
-    let Some(kept) = tolerate(xattr::list(original))? else { return Ok(()) };
-    let kept: Vec<OsString> = kept.collect();
-    for name in tolerate(file.list_xattr())?.into_iter().flatten() {
-        if !kept.contains(&name) {
-            tolerate(file.remove_xattr(&name))?;
-        }
-    }
-    for name in &kept {
-        if let Some(value) = tolerate(xattr::get(original, name))?.flatten() {
-            tolerate(file.set_xattr(name, &value))?;
-        }
-    }
-    Ok(())
-}
-
-#[cfg(unix)]
-fn tolerate<T>(result: io::Result<T>) -> io::Result<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(e) => match e.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported => Ok(None),
-            _ => Err(e),
-        },
-    }
-}
-
-#[cfg(not(unix))]
-fn keep_extended_attributes(_: &File, _: &Path) -> io::Result<()> {
-    Ok(())
-}
-
-/// Gives a file the mode and the owner of another, if there is one.
-#[cfg(unix)]
-pub fn keep_mode_and_owner(file: &File, original: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
-    let original = match fs::metadata(original) {
-        Ok(metadata) => metadata,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(e),
-    };
-    let own = file.metadata()?;
-    if (own.uid(), own.gid()) != (original.uid(), original.gid())
-        && fchown(file, Some(original.uid()), Some(original.gid())).is_err()
-    {
-        // Only root may give files away. The group can often be kept, and what remains refused has to be.
-        let _ = fchown(file, None, Some(original.gid()));
-    }
-    file.set_permissions(fs::Permissions::from_mode(original.mode() & 0o7777))
-}
-
-/// Gives a file the permissions of another, if there is one.
-#[cfg(not(unix))]
-pub fn keep_mode_and_owner(file: &File, original: &Path) -> io::Result<()> {
-    match fs::metadata(original) {
-        Ok(original) => file.set_permissions(original.permissions()),
-        Err(_) => Ok(()),
-    }
 }
 
 /// The file itself, where the path is a symbolic link or several in a row; the last one may lead to a file that is to be

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use fs2::FileExt;
 use parking_lot::Mutex;
 
+use crate::attributes::Attributes;
 use crate::disk;
 use crate::error::{Error, Result};
 
@@ -178,7 +179,9 @@ fn open(path: &Path, data_file: &Path) -> io::Result<File> {
         opened => return opened,
     }
     let new = disk::temporary_file(data_file)?;
-    disk::keep_mode_and_owner(new.as_file(), data_file)?;
+    let attributes = Attributes::of(data_file)?;
+    attributes.give_owner(new.as_file())?;
+    attributes.give_mode(new.as_file(), 0o600)?;
     match new.persist_noclobber(path) {
         Ok(file) => Ok(file),
         // Somebody else has made it, or the file system can't do that: then owners and modes are mostly not its own.

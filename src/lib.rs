@@ -15,10 +15,12 @@
 //! | [`source`] | the file as it was last read, and whether it still is that | `disk`, `document` |
 //! | [`cache`] | LRU, TTL and counters, the clock passed in | |
 //! | [`lock`] | the lock: the flock, and the lock directory of other programs | `flock`, `disk` |
-//! | [`flock`] | the flock, and the note in its file | `disk` |
-//! | [`disk`] | fingerprint, read, replace | |
+//! | [`flock`] | the flock, and the note in its file | `disk`, `attributes` |
+//! | [`disk`] | fingerprint, read, replace | `attributes` |
+//! | [`attributes`] | what a file takes over from the one that it replaces | |
 //! | [`settings`], [`error`] | what all share | |
 
+pub mod attributes;
 #[cfg(feature = "binding")]
 mod binding;
 pub mod cache;

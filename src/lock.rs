@@ -221,11 +221,14 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         let Lock { directory, wings, .. } = &*self.lock;
-        // Nothing more can be done about a failure here: who comes next finds the mark.
-        if let Ok(found) = identity(directory)
-            && self.directory.same_directory(&found)
-            && fs::rename(directory, wings).is_err()
-        {
+        let released = match found(identity(directory)) {
+            Ok(Some(found)) if self.directory.same_directory(&found) => fs::rename(directory, wings),
+            // Others have taken or removed it.
+            Ok(_) => Ok(()),
+            Err(e) => Err(e),
+        };
+        if released.is_err() {
+            // Who comes next finds the mark, and takes it over at once.
             return;
         }
         let _ = self.flock.mark(None);
