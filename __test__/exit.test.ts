@@ -1,7 +1,18 @@
 /** the contract: 'Recording usage' and `withLock`, when the process ends while the lock is held, by it or by others. */
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, rmdirSync } from 'node:fs';
 import { afterEach, describe, expect, it } from 'vitest';
-import { cleanUp, inFile, leftovers, open, sampleKey, script } from './helpers.ts';
+import {
+  cleanUp,
+  evaluate,
+  inFile,
+  leftovers,
+  open,
+  PACKAGE,
+  sampleKey,
+  script,
+  sleep,
+  start,
+} from './helpers.ts';
 
 afterEach(cleanUp);
 
@@ -51,7 +62,13 @@ describe.each([
   });
 });
 
-describe('an exit while another program holds the lock directory', () => {
+const ends = [
+  ['process.exit()', 'process.exit(3);', 3],
+  ['an uncaught throw', `throw new Error('uncaught');`, 1],
+  ['its natural end', '', 0],
+] as const;
+
+describe('an exit while others keep the lock', () => {
   const TIMEOUT_MS = 500;
 
   /** How long the exit takes with this many batches, and what it logs. */
@@ -82,4 +99,139 @@ describe('an exit while another program holds the lock directory', () => {
     expect(one).toBeGreaterThanOrEqual(TIMEOUT_MS * 0.9);
     expect(three / one).toBeLessThan(1.7);
   }, 20000);
+
+  it.each(ends.slice(0, 2))(
+    '%s says what was lost, and to whom the lock belongs',
+    async (_, end) => {
+      const { withLock, file } = await open([sampleKey('sk-abcdefgh-secret')]);
+      const code = `
+      for (let n = 0; n < 37; n++) void ledger.updateApiKeyUsage('sk-abcdefgh-secret', 5, 'model');
+      ${end}
+    `;
+      const env = { DATA_FILE: file, LOCK_TIMEOUT_MS: '200' };
+      const ended = await withLock(() => script(code, env).ended);
+      expect(ended.stdout).toMatch(/^\[cache\] .*ELOCKED.*another keyledger/m);
+      expect(ended.stdout).toMatch(/^\[cache\] .*\b(37|185)\b/m);
+      expect(ended.stdout).not.toContain('secret');
+      expect(inFile(file, 'sk-abcdefgh-secret').total_lifetime_tokens).toBe(0);
+    },
+  );
+});
+
+describe('an exit with hundreds of updates pending', () => {
+  const keys = Array.from({ length: 300 }, (_, n) => `key-${n}`);
+
+  it.each([
+    ['process.exit()', 'process.exit(3);', 3],
+    ['an uncaught throw', `throw new Error('uncaught');`, 1],
+    ['its natural end', 'process.exitCode = 7;', 7],
+  ])('by %s leaves all of them in the file', async (_, end, status) => {
+    const { file } = await open(keys.map(key => sampleKey(key)));
+    const code = `
+      const keys = ${JSON.stringify(keys)};
+      for (let n = 0; n < 900; n++) {
+        void ledger.updateApiKeyUsage(keys[n % 300], 1, 'model');
+        // What is recorded after this is another batch.
+        if (n % 90 === 89) void ledger.withLock(async () => {});
+      }
+      ${end}
+    `;
+    expect((await script(code, { DATA_FILE: file }).ended).code).toBe(status);
+    const totals = keys.map(key => inFile(file, key).total_lifetime_tokens);
+    expect(totals).toEqual(keys.map(() => 3));
+    expect(leftovers(file)).toEqual([]);
+  });
+
+  it('for two data files leaves all of them in both', async () => {
+    const files = [(await open([sampleKey('a')])).file, (await open([sampleKey('a')])).file];
+    const code = `
+      for (const [n, file] of ${JSON.stringify(files)}.entries()) {
+        process.env.DATA_FILE = file;
+        const { updateApiKeyUsage } = await import('${new URL(PACKAGE).pathname}?' + n);
+        for (let n = 0; n < 100; n++) void updateApiKeyUsage('a', 1, 'model');
+      }
+      process.exit(0);
+    `;
+    expect((await script(code, { DATA_FILE: files[0] }).ended).code).toBe(0);
+    for (const file of files) expect(inFile(file, 'a').total_lifetime_tokens).toBe(100);
+  });
+
+  describe.each([
+    ['throws', `throw new Error('theirs');`, undefined],
+    ['exits', 'process.exit(4);', 4],
+  ])('when another exit listener, which was there first, %s', (_, listener, status) => {
+    it.each(ends)('by %s leaves all of them in the file', async (_, end) => {
+      const { file } = await open([sampleKey('a')]);
+      const code = `
+        process.on('exit', () => { ${listener} });
+        const ledger = await import(${JSON.stringify(PACKAGE)});
+        for (let n = 0; n < 100; n++) {
+          void ledger.updateApiKeyUsage('a', 1, 'model');
+          if (n % 10 === 9) void ledger.withLock(async () => {});
+        }
+        ${end}
+      `;
+      const ended = await start(process.execPath, evaluate(code), { DATA_FILE: file }).ended;
+      if (status !== undefined) expect(ended.code).toBe(status);
+      expect(inFile(file, 'a').total_lifetime_tokens).toBe(100);
+      expect(leftovers(file)).toEqual([]);
+    });
+  });
+});
+
+describe.each(ends)('a process that comes to %s while others have the lock', (_, end, status) => {
+  it('waits for a program that locks by directory, and leaves all usage in the file', async () => {
+    const { file } = await open([sampleKey('a')]);
+    mkdirSync(`${file}.lock`);
+    const code = `
+      void ledger.updateApiKeyUsage('a', 5, 'model');
+      console.log('ending');
+      ${end}
+    `;
+    const child = script(code, { DATA_FILE: file });
+    await child.prints('ending');
+    await sleep(300);
+    expect(inFile(file, 'a').total_lifetime_tokens).toBe(0);
+    rmdirSync(`${file}.lock`);
+    expect(await child.ended).toMatchObject({ code: status, stdout: 'ending\n' });
+    expect(inFile(file, 'a').total_lifetime_tokens).toBe(5);
+    expect(leftovers(file)).toEqual([]);
+  });
+
+  it('waits for another process of ours, and leaves all usage in the file', async () => {
+    const { withLock, file } = await open([sampleKey('a')]);
+    const code = `
+      void ledger.updateApiKeyUsage('a', 5, 'model');
+      console.log('ending');
+      ${end}
+    `;
+    const child = await withLock(async () => {
+      const started = script(code, { DATA_FILE: file });
+      await started.prints('ending');
+      await sleep(300);
+      expect(inFile(file, 'a').total_lifetime_tokens).toBe(0);
+      return started;
+    });
+    expect(await child.ended).toMatchObject({ code: status, stdout: 'ending\n' });
+    expect(inFile(file, 'a').total_lifetime_tokens).toBe(5);
+    expect(leftovers(file)).toEqual([]);
+  });
+
+  it('and waits for it in withLock, leaves no lock once it is free', async () => {
+    const { updateApiKeyUsage, file } = await open([sampleKey('a')], { LOCK_TIMEOUT_MS: '2000' });
+    mkdirSync(`${file}.lock`);
+    const code = `
+      void ledger.withLock(async () => {});
+      await new Promise(resolve => setTimeout(resolve, 50));
+      console.log('ending');
+      ${end}
+    `;
+    const child = script(code, { DATA_FILE: file, LOCK_TIMEOUT_MS: '1000' });
+    await child.prints('ending');
+    rmdirSync(`${file}.lock`);
+    expect((await child.ended).code).toBe(status);
+    await updateApiKeyUsage('a', 5, 'model');
+    expect(inFile(file, 'a').total_lifetime_tokens).toBe(5);
+    expect(leftovers(file)).toEqual([]);
+  });
 });

@@ -1,4 +1,4 @@
-/** the contract: `withLock` of 'Exports'; the row of the table at the end on a holder that dies. */
+/** the contract: `withLock` of 'Exports', in one process and with others. */
 import { existsSync, mkdirSync, readFileSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -255,55 +255,6 @@ describe('inside withLock', () => {
   });
 });
 
-describe('a lock directory of the old protocol', () => {
-  it('that is let go after 300 ms keeps an update waiting, which then succeeds', async () => {
-    const { updateApiKeyUsage, file } = await open([sampleKey('a')]);
-    mkdirSync(`${file}.lock`);
-    const update = updateApiKeyUsage('a', 5, 'model');
-    await sleep(300);
-    expect(inFile(file, 'a').total_lifetime_tokens).toBe(0);
-    rmdirSync(`${file}.lock`);
-    await update;
-    expect(inFile(file, 'a').total_lifetime_tokens).toBe(5);
-  });
-
-  it('that stays makes every writer reject with ELOCKED in time, and nothing is written', async () => {
-    const { updateApiKeyUsage, writeApiKeys, withLock, findApiKey, file } = await open(
-      [sampleKey('a')],
-      { LOCK_TIMEOUT_MS: '200' },
-    );
-    mkdirSync(`${file}.lock`);
-    let ran = false;
-    const calls = [
-      updateApiKeyUsage('a', 5, 'model'),
-      writeApiKeys({ keys: [] }),
-      withLock(async () => {
-        ran = true;
-      }),
-    ];
-    for (const error of await Promise.all(calls.map(rejection))) {
-      expect(error.code).toBe('ELOCKED');
-      expect(error.message).toContain(file);
-    }
-    expect(ran).toBe(false);
-    expect(existsSync(`${file}.lock`)).toBe(true);
-    expect(readFileSync(file, 'utf8')).toBe(print({ keys: [sampleKey('a')] }));
-    expect((await findApiKey('a'))?.total_lifetime_tokens).toBe(0);
-    rmdirSync(`${file}.lock`);
-    await updateApiKeyUsage('a', 7, 'model');
-    expect(inFile(file, 'a').total_lifetime_tokens).toBe(7);
-    expect(leftovers(file)).toEqual([]);
-  });
-
-  it('that a dead holder left behind is taken over by itself', async () => {
-    const { updateApiKeyUsage, file } = await open([sampleKey('a')]);
-    mkdirSync(`${file}.lock`);
-    await updateApiKeyUsage('a', 5, 'model');
-    expect(inFile(file, 'a').total_lifetime_tokens).toBe(5);
-    expect(leftovers(file)).toEqual([]);
-  }, 30000);
-});
-
 describe('updates of several processes', () => {
   it('are all recorded', async () => {
     const { updateApiKeyUsage, file } = await open([sampleKey('a')]);
@@ -344,35 +295,4 @@ describe('updates of several processes', () => {
     expect(await old.ended).toMatchObject({ code: 0, stderr: '' });
     expect(parsed(file)).toMatchObject({ edits: 50, keys: [{ total_lifetime_tokens: 50 }] });
   }, 20000);
-});
-
-describe('a holder of ours', () => {
-  it('that keeps the lock makes others reject with ELOCKED', async () => {
-    const first = await open([sampleKey('a')], { LOCK_TIMEOUT_MS: '200' });
-    const child = script(
-      `await ledger.withLock(() => { console.log('held'); return new Promise(() => setInterval(() => {}, 1000)); });`,
-      { DATA_FILE: first.file },
-    );
-    await child.prints('held');
-    const error = await rejection(first.updateApiKeyUsage('a', 5, 'model'));
-    expect(error.code).toBe('ELOCKED');
-    expect(error.message).toContain(first.file);
-    expect(inFile(first.file, 'a').total_lifetime_tokens).toBe(0);
-    child.kill('SIGKILL');
-    await child.ended;
-    await first.updateApiKeyUsage('a', 7, 'model');
-    expect(inFile(first.file, 'a').total_lifetime_tokens).toBe(7);
-    expect(leftovers(first.file)).toEqual([]);
-  });
-
-  it('that exits inside withLock leaves a lock that the next writer gets', async () => {
-    const { updateApiKeyUsage, file } = await open([sampleKey('a')], { LOCK_TIMEOUT_MS: '2000' });
-    const child = script(`await ledger.withLock(async () => process.exit(0));`, {
-      DATA_FILE: file,
-    });
-    expect((await child.ended).code).toBe(0);
-    await updateApiKeyUsage('a', 5, 'model');
-    expect(inFile(file, 'a').total_lifetime_tokens).toBe(5);
-    expect(leftovers(file)).toEqual([]);
-  });
 });

@@ -4,17 +4,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { afterEach, describe, expect, it } from 'vitest';
-import {
-  cleanUp,
-  inFile,
-  later,
-  leftovers,
-  open,
-  PACKAGE,
-  sampleKey,
-  sleep,
-  tempFolder,
-} from './helpers.ts';
+import { cleanUp, inFile, later, open, PACKAGE, sampleKey, sleep, tempFolder } from './helpers.ts';
 
 afterEach(cleanUp);
 
@@ -41,7 +31,7 @@ function work(code: string, file: string) {
     void ended.then(() => reject(new Error(`the worker said nothing: ${faults.join()}`)));
   });
   says.catch(() => {});
-  return { worker, ended, says };
+  return { ended, says };
 }
 
 describe.each([
@@ -151,40 +141,6 @@ describe('updates of several threads', () => {
   }, 20000);
 });
 
-describe.each([
-  ['its natural end', ''],
-  ['process.exit()', 'process.exit();'],
-  ['an uncaught throw', `throw new Error('uncaught');`],
-])('a worker that comes to %s', (_, end) => {
-  it('right after updates that nobody waits for leaves all usage in the file', async () => {
-    const { file } = await open([sampleKey('a'), sampleKey('b')]);
-    const { ended } = work(
-      `void ledger.updateApiKeyUsage('a', 1, 'model');
-       void ledger.updateApiKeyUsage('b', 2, 'model');
-       ${end}`,
-      file,
-    );
-    await ended;
-    expect(inFile(file, 'a').total_lifetime_tokens).toBe(1);
-    expect(inFile(file, 'b').total_lifetime_tokens).toBe(2);
-    expect(leftovers(file)).toEqual([]);
-  });
-
-  it('while a commit is under way leaves all usage in the file, once', async () => {
-    const { file } = await open([sampleKey('a')]);
-    const { ended } = work(
-      `void ledger.updateApiKeyUsage('a', 1, 'model');
-       await new Promise(resolve => setImmediate(resolve));
-       void ledger.updateApiKeyUsage('a', 10, 'model');
-       ${end}`,
-      file,
-    );
-    await ended;
-    expect(inFile(file, 'a').total_lifetime_tokens).toBe(11);
-    expect(leftovers(file)).toEqual([]);
-  });
-});
-
 describe('a worker that holds the lock', () => {
   it('keeps the main thread out until withLock ends', async () => {
     const { updateApiKeyUsage, file } = await open([sampleKey('a')]);
@@ -203,30 +159,5 @@ describe('a worker that holds the lock', () => {
     await updateApiKeyUsage('a', 1, 'model');
     expect(inFile(file, 'a').total_lifetime_tokens).toBe(21);
     expect(await ended).toEqual({ code: 0, faults: [] });
-  });
-
-  it.each([
-    ['is terminated', '', true],
-    ['calls process.exit()', 'process.exit();', false],
-  ])('and %s frees it for others', async (_, end, terminate) => {
-    const { updateApiKeyUsage, withLock, file } = await open([sampleKey('a')], {
-      LOCK_TIMEOUT_MS: '2000',
-    });
-    const { worker, says, ended } = work(
-      `await ledger.withLock(async () => {
-         say('held');
-         await new Promise(resolve => setTimeout(resolve, 50));
-         ${end}
-         await new Promise(() => setInterval(() => {}, 1000));
-       });`,
-      file,
-    );
-    expect(await says).toBe('held');
-    if (terminate) await worker.terminate();
-    await ended;
-    await updateApiKeyUsage('a', 5, 'model');
-    expect(await withLock(async () => 'free')).toBe('free');
-    expect(inFile(file, 'a').total_lifetime_tokens).toBe(5);
-    expect(leftovers(file)).toEqual([]);
   });
 });

@@ -12,12 +12,14 @@ export interface Row {
   what: string;
   keyledger: string;
   baseline: string;
+  lmdb?: string;
   ratio?: string;
   bound?: string;
   met?: boolean;
 }
 
-const folder = mkdtempSync(join(tmpdir(), 'keyledger-bench-'));
+/** Where everything is stored that is measured. Away when the process ends. */
+export const folder = mkdtempSync(join(tmpdir(), 'keyledger-bench-'));
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
 
 /** Evaluates one of the two on a data file of its own, with these settings. */

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import process from 'node:process';
 import { prepare, root } from '../scripts/prepare.mjs';
 
-const ALL = ['hit', 'unknown', 'burst', 'loop'];
+const ALL = ['hit', 'unknown', 'burst', 'loop', 'flight', 'single', 'held', 'processes'];
 
 /** Another Node than the one at hand, from its npm package, where there is one for this platform. */
 function node24() {
@@ -42,7 +42,7 @@ function versionOf(command) {
  */
 function table(title, rows) {
   /** @type {(keyof Row)[]} */
-  const columns = ['what', 'keyledger', 'baseline', 'ratio', 'bound', 'met'];
+  const columns = ['what', 'keyledger', 'baseline', 'lmdb', 'ratio', 'bound', 'met'];
   const body = rows.map(row => columns.map(column => cell(row[column])));
   const widths = columns.map((name, i) =>
     Math.max(name.length, ...body.map(values => String(values[i]).length)),
@@ -74,9 +74,7 @@ const runtimes = [
   { name: 'Bun', command: join(root, 'node_modules', '.bin', 'bun'), args: [] },
 ];
 
-console.log(
-  `${cpus().length} cores, ${cpus()[0]?.model}; medians of several runs, the two in turn`,
-);
+console.log(`${cpus().length} cores, ${cpus()[0]?.model}; medians of several runs, all in turn`);
 let missed = 0;
 for (const { name, command, args } of runtimes) {
   /** @type {Row[]} */

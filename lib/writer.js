@@ -11,8 +11,8 @@ import { cacheEnabled } from './settings.js';
 
 /** The longest that a batch waits for more, in milliseconds. */
 const LONGEST_PACE = 50;
-/** How often a lock that `withLock` holds is shown to be in use, in milliseconds: `proper-lockfile` waits 10 s. */
-const REFRESH = 2000;
+/** How often a lock that `withLock` holds is shown to be in use, in milliseconds: `proper-lockfile` waits 2 s or more. */
+const REFRESH = 1000;
 /** The longest pause between two tries for the lock, in milliseconds. */
 const LONGEST_PAUSE = 5;
 

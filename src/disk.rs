@@ -134,6 +134,7 @@ pub struct Replacement {
     modified: SystemTime,
     /// Opened beforehand: what fails after the rename can't be undone.
     folder: Option<File>,
+    replaced: Option<File>,
 }
 
 /// A content that has been put in the place of the data file.
@@ -144,6 +145,9 @@ pub struct Published {
     /// if that can be trusted.
     pub trusted: bool,
     folder: Option<File>,
+    /// The file that was there before. While it is open its blocks are not freed, which takes several times as long as the
+    /// rename: that waits until the lock directory has been released.
+    _replaced: Option<File>,
 }
 
 impl Replacement {
@@ -170,20 +174,21 @@ impl Replacement {
         } else {
             None
         };
-        Ok(Self { temporary, target, modified, folder })
+        let replaced = File::open(&target).ok();
+        Ok(Self { temporary, target, modified, folder, replaced })
     }
 
     /// Puts it in the place of the data file.
     pub fn publish(self) -> Result<Published> {
-        let Self { temporary, target, modified, folder } = self;
+        let Self { temporary, target, modified, folder, replaced } = self;
         let file = persist(temporary, &target).map_err(|e| Error::system("replace", &target, &e))?;
         let Ok(metadata) = file.metadata() else {
             // It is in place all the same: the next look reads it.
-            return Ok(Published { seen: Seen::Missing, trusted: false, folder });
+            return Ok(Published { seen: Seen::Missing, trusted: false, folder, _replaced: replaced });
         };
         let fingerprint = Fingerprint::of(&metadata);
         let trusted = fingerprint.modified_ns == since_1970_ns(modified);
-        Ok(Published { seen: Seen::File(fingerprint), trusted, folder })
+        Ok(Published { seen: Seen::File(fingerprint), trusted, folder, _replaced: replaced })
     }
 }
 

@@ -21,7 +21,7 @@ use crate::disk::{self, Published, Replacement, Seen};
 use crate::document::Document;
 use crate::error::{Error, Result};
 use crate::flock::Flock;
-use crate::lock::{Held, Lock};
+use crate::lock::{Held, Lock, Purpose};
 use crate::settings::Settings;
 use crate::source::{Snapshot, Source, Standing, State};
 
@@ -180,7 +180,7 @@ impl Ledger {
     /// Takes the lock, as a writer has it.
     pub fn lock(&self, patience: Duration) -> Result<Held> {
         let flock = self.flock(patience)?;
-        self.lock.directory(&flock, patience)
+        self.lock.directory(&flock, Purpose::Caller, patience)
     }
 
     fn flock(&self, patience: Duration) -> Result<Arc<Flock>> {
@@ -215,7 +215,9 @@ impl Ledger {
         for attempt in 1.. {
             // What is built while others have the directory is mostly built in vain.
             let mut directory = match flock {
-                Some(flock) if attempt > OPTIMISTIC_TRIES => Some(self.lock.directory(flock, patience)?),
+                Some(flock) if attempt > OPTIMISTIC_TRIES => {
+                    Some(self.lock.directory(flock, Purpose::Commit, patience)?)
+                }
                 Some(flock) => self.lock.vacancy(flock, patience)?,
                 None => None,
             };
@@ -271,7 +273,7 @@ impl Ledger {
 
     /// The lock directory for who has the flock, and not both already.
     fn directory(&self, flock: Option<&Arc<Flock>>, patience: Duration) -> Result<Option<Held>> {
-        flock.map(|flock| self.lock.directory(flock, patience)).transpose()
+        flock.map(|flock| self.lock.directory(flock, Purpose::Commit, patience)).transpose()
     }
 
     /// Replaces the file by `text`.

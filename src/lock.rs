@@ -14,7 +14,7 @@
 //! the open directory is then one without a name; and a holder that wakes up later can't remove it, since it is not
 //! empty.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,7 +29,19 @@ use crate::flock::{Flock, Mark, retry};
 /// How long a lock directory of the old protocol must stay the same until its holder counts as dead.
 pub const ABANDONED_AFTER: Duration = Duration::from_secs(10);
 
+/// A file in a lock directory keeps `rmdir`, by which the old protocol releases, from removing it.
 const ADOPTED: &str = "adopted-by-keyledger";
+const HELD: &str = "held-by-keyledger";
+
+/// What a lock directory of ours is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// For one rename.
+    Commit,
+    /// For as long as a caller likes: long enough for a holder of the old protocol that was taken for dead to wake up and
+    /// remove it.
+    Caller,
+}
 
 /// The lock of one data file.
 #[derive(Debug)]
@@ -96,10 +108,10 @@ impl Lock {
     /// # Errors
     ///
     /// [`Error::Locked`] when it can't be had for as long as `patience`.
-    pub fn directory(self: &Arc<Self>, flock: &Arc<Flock>, patience: Duration) -> Result<Held> {
+    pub fn directory(self: &Arc<Self>, flock: &Arc<Flock>, purpose: Purpose, patience: Duration) -> Result<Held> {
         self.wait(patience, || match found(identity(&self.directory))? {
             Some(found) => self.take_over(flock, found),
-            None => self.make(flock),
+            None => self.make(flock, purpose),
         })
     }
 
@@ -143,23 +155,24 @@ impl Lock {
     }
 
     /// Makes the directory; `None` if somebody else was faster.
-    fn make(self: &Arc<Self>, flock: &Arc<Flock>) -> io::Result<Option<Held>> {
-        let made =
-            self.make_in_the_wings(flock).and_then(|ours| match rename_exclusively(&self.wings, &self.directory) {
+    fn make(self: &Arc<Self>, flock: &Arc<Flock>, purpose: Purpose) -> io::Result<Option<Held>> {
+        let made = self.make_in_the_wings(flock, purpose).and_then(|ours| {
+            match rename_exclusively(&self.wings, &self.directory) {
                 Ok(()) => Ok(Some(ours)),
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(None),
                 Err(e) if is_unsupported(&e) => self.make_in_place(flock),
                 Err(e) => Err(e),
-            });
+            }
+        });
         if !matches!(made, Ok(Some(_))) {
             // What can't be removed or unmarked now is by who comes next.
-            let _ = fs::remove_dir(&self.wings);
+            let _ = remove(&self.wings);
             let _ = flock.mark(None);
         }
         Ok(made?.map(|ours| self.held(flock, ours)))
     }
 
-    fn make_in_the_wings(&self, flock: &Flock) -> io::Result<Identity> {
+    fn make_in_the_wings(&self, flock: &Flock, purpose: Purpose) -> io::Result<Identity> {
         match fs::create_dir(&self.wings) {
             // A holder that died left it.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
@@ -167,6 +180,9 @@ impl Lock {
                 fs::create_dir(&self.wings)?;
             }
             created => created?,
+        }
+        if purpose == Purpose::Caller {
+            File::create_new(self.wings.join(HELD))?;
         }
         let ours = identity(&self.wings)?;
         flock.mark(Some(ours.mark()))?;
@@ -182,7 +198,7 @@ impl Lock {
         }
         let marked = identity(&self.directory).and_then(|ours| flock.mark(Some(ours.mark())).map(|()| Some(ours)));
         // Of the two directories only one stays.
-        let _ = fs::remove_dir(if marked.is_ok() { &self.wings } else { &self.directory });
+        let _ = remove(if marked.is_ok() { &self.wings } else { &self.directory });
         marked
     }
 
@@ -236,12 +252,9 @@ impl Drop for Held {
     }
 }
 
-/// Removes a lock directory, one that was adopted too; nothing else.
+/// Removes a lock directory, with what its holder may have put into it.
 fn remove(directory: &Path) -> io::Result<()> {
-    fs::remove_dir(directory).or_else(|e| match fs::remove_file(directory.join(ADOPTED)) {
-        Ok(()) => fs::remove_dir(directory),
-        Err(_) => Err(e),
-    })
+    fs::remove_dir(directory).or_else(|_| fs::remove_dir_all(directory))
 }
 
 /// What is gone by the time that we look is no fault.
@@ -259,9 +272,9 @@ fn is_unsupported(e: &io::Error) -> bool {
 
 #[cfg(unix)]
 mod system {
-    use super::{ADOPTED, Identity, Path, found, fs, io};
+    use super::{ADOPTED, File, Identity, Path, found, fs, io};
     use rustix::fs::{AtFlags, CWD, Mode, OFlags, Timespec, Timestamps, UTIME_NOW};
-    use std::fs::{File, Metadata};
+    use std::fs::Metadata;
     use std::os::unix::fs::MetadataExt;
 
     pub fn identity(path: &Path) -> io::Result<Identity> {

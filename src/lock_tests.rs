@@ -22,7 +22,7 @@ fn names(folder: &TempDir) -> Vec<String> {
 }
 
 fn hold(lock: &Arc<Lock>, patience: Duration) -> Result<Held> {
-    lock.directory(&lock.flock(patience)?, patience)
+    lock.directory(&lock.flock(patience)?, Purpose::Commit, patience)
 }
 
 #[test]
@@ -62,12 +62,12 @@ fn what_one_of_ours_left_behind_is_taken_over_at_once() {
     let flock = dead.flock(SOON).expect("free");
     assert!(!flock.is_inherited());
     // A process that dies releases the flock, and nothing else.
-    std::mem::forget(dead.directory(&flock, SOON).expect("free"));
+    std::mem::forget(dead.directory(&flock, Purpose::Commit, SOON).expect("free"));
     flock.die();
     let other = lock(&folder);
     let flock = other.flock(AT_ONCE).expect("freed by the system");
     assert!(flock.is_inherited());
-    drop(other.directory(&flock, AT_ONCE).expect("taken over"));
+    drop(other.directory(&flock, Purpose::Commit, AT_ONCE).expect("taken over"));
     drop(flock);
     assert_eq!(names(&folder), ["apikeys.json.flock"]);
     assert!(!other.flock(AT_ONCE).expect("free").is_inherited());
@@ -79,7 +79,7 @@ fn a_note_does_not_name_a_directory_that_somebody_else_has_made_since() {
     let path = folder.path().join("apikeys.json.lock");
     let dead = lock(&folder);
     let flock = dead.flock(SOON).expect("free");
-    std::mem::forget(dead.directory(&flock, SOON).expect("free"));
+    std::mem::forget(dead.directory(&flock, Purpose::Commit, SOON).expect("free"));
     flock.die();
     // Longer than a tick of the clock by which files are stamped: the inode may be the same.
     thread::sleep(Duration::from_millis(20));
@@ -104,7 +104,7 @@ fn where_no_rename_refuses_to_replace_the_directory_is_made_in_place() {
     let folder = tempfile::tempdir().expect("a folder");
     let dead = lock(&folder);
     let flock = dead.flock(AT_ONCE).expect("free");
-    dead.make_in_the_wings(&flock).expect("made");
+    dead.make_in_the_wings(&flock, Purpose::Commit).expect("made");
     assert!(dead.make_in_place(&flock).expect("made").is_some());
     assert_eq!(names(&folder), ["apikeys.json.flock", "apikeys.json.lock"]);
     flock.die();
@@ -121,7 +121,7 @@ fn a_refreshed_directory_is_newer_and_still_taken_over_at_once() {
     let path = folder.path().join("apikeys.json.lock");
     let dead = lock(&folder);
     let flock = dead.flock(SOON).expect("free");
-    let mut held = dead.directory(&flock, SOON).expect("free");
+    let mut held = dead.directory(&flock, Purpose::Commit, SOON).expect("free");
     let before = identity(&path).expect("there");
     thread::sleep(Duration::from_millis(20));
     held.refresh().expect("refreshed");
@@ -129,6 +129,17 @@ fn a_refreshed_directory_is_newer_and_still_taken_over_at_once() {
     std::mem::forget(held);
     flock.die();
     hold(&lock(&folder), AT_ONCE).expect("taken over");
+}
+
+#[test]
+fn what_is_held_for_a_caller_is_not_removed_by_who_was_taken_for_dead() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("apikeys.json.lock");
+    let lock = lock(&folder);
+    let held = lock.directory(&lock.flock(AT_ONCE).expect("free"), Purpose::Caller, AT_ONCE).expect("free");
+    assert!(fs::remove_dir(&path).is_err());
+    drop(held);
+    assert_eq!(names(&folder), ["apikeys.json.flock"]);
 }
 
 #[test]
