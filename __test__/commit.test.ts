@@ -11,6 +11,7 @@ import {
   statSync,
   symlinkSync,
   watch,
+  writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -246,6 +247,7 @@ describe.each(['updateApiKeyUsage', 'writeApiKeys'] as const)('a replacement by 
 
   it('is written under a name that cannot be guessed', async () => {
     const ledger = await open([sampleKey('known')]);
+    await change(ledger);
     const seen = new Set<string>();
     const watcher = watch(dirname(ledger.file), (_, entry) => seen.add(String(entry)));
     for (let n = 0; n < 5; n += 1) await change(ledger);
@@ -344,6 +346,8 @@ describe('an update that resolved', () => {
 /** The system calls of one update that create the temporary file, sync and rename, in order. */
 async function trace(settings: Record<string, string>): Promise<string[]> {
   const { file } = await open([sampleKey('known')]);
+  // Made once, by a rename of its own.
+  writeFileSync(`${file}.flock`, '');
   await sleep(30);
   const folder = tempFolder();
   const log = join(folder, 'trace');

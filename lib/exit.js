@@ -1,17 +1,28 @@
 // The end of the process, which must not lose what is not in the file yet: `process.exit()`, an uncaught throw, the
 // natural end, the end of a worker. Environment cleanup hooks don't run in all of these; the `exit` event does.
 import process from 'node:process';
+import { isMainThread } from 'node:worker_threads';
 
 /**
  * What all copies of this module in the process share, so that it gets one listener.
  *
  * @typedef {object} Ending
  * @property {Map<object, () => void>} unsaved who has something to save, and how
+ * @property {Set<() => void>} last what to do when they have
  * @property {boolean} begun whether the process is ending: from then on everything must be saved at once
  */
 
 /** @type {Ending} */
 export const ending = shared();
+
+/**
+ * Has the end of the main thread, which ends the other threads, call `save` last.
+ *
+ * @param {() => void} save
+ */
+export function atEndOfProcess(save) {
+  if (isMainThread) ending.last.add(save);
+}
 
 function shared() {
   const key = Symbol.for('keyledger.ending');
@@ -19,11 +30,13 @@ function shared() {
   const existing = holder[key];
   if (existing !== undefined) return existing;
   /** @type {Ending} */
-  const created = { unsaved: new Map(), begun: false };
+  const created = { unsaved: new Map(), last: new Set(), begun: false };
   holder[key] = created;
-  process.on('exit', () => {
+  // Before all others: one that throws or exits again would keep those behind it from being called.
+  process.prependListener('exit', () => {
     created.begun = true;
     for (const save of created.unsaved.values()) save();
+    for (const save of created.last) save();
   });
   return created;
 }

@@ -1,7 +1,7 @@
 // Writing: batches of usage, whole files and `withLock`, in the order of the calls.
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { unwrap } from './errors.js';
-import { ending } from './exit.js';
+import { atEndOfProcess, ending } from './exit.js';
 import { mask, report, silent } from './log.js';
 import { Batch, Hold, Ledger } from './native.js';
 import { cacheEnabled } from './settings.js';
@@ -13,6 +13,8 @@ import { cacheEnabled } from './settings.js';
 const LONGEST_PACE = 50;
 /** How often a lock that `withLock` holds is shown to be in use, in milliseconds: `proper-lockfile` waits 2 s or more. */
 const REFRESH = 1000;
+/** How long the end of the process waits for locks on behalf of other threads, in milliseconds. */
+const OTHER_THREADS = 15_000;
 /** The longest pause between two tries for the lock, in milliseconds. */
 const LONGEST_PAUSE = 5;
 
@@ -20,13 +22,41 @@ const LONGEST_PAUSE = 5;
 const elapsed = performance.now.bind(performance);
 
 /**
- * A batch that takes what comes.
- *
- * @typedef {object} Open
- * @property {NativeBatch} native
- * @property {Promise<void>} promise
- * @property {{ key: string, tokensUsed: number, model: string }[]} updates what to log of it
+ * A batch that takes what comes. What has come is told to Rust once for all calls that are made together.
  */
+class Open {
+  /** The same for all in it. @type {Promise<void>} */
+  promise = Promise.resolve();
+  /** What to log of it. @type {{ key: string, tokensUsed: number, model: string }[]} */
+  updates = [];
+  /** @type {string[]} */
+  #keys = [];
+  /** For each key, the tokens and the time. @type {number[]} */
+  #numbers = [];
+
+  /** @param {NativeBatch} native */
+  constructor(native) {
+    this.native = native;
+  }
+
+  /**
+   * @param {string} key
+   * @param {number} tokensUsed
+   */
+  add(key, tokensUsed) {
+    if (this.#keys.length === 0) queueMicrotask(() => this.tell());
+    this.#keys.push(key);
+    this.#numbers.push(tokensUsed, Date.now());
+  }
+
+  /** Tells Rust what has come. */
+  tell() {
+    if (this.#keys.length === 0) return;
+    this.native.add(this.#keys, Float64Array.from(this.#numbers));
+    this.#keys = [];
+    this.#numbers = [];
+  }
+}
 
 /**
  * Those who write under one lock, one after the other: the environment, which takes it for each write, or what runs
@@ -83,7 +113,7 @@ export class Writer {
   #inside = new AsyncLocalStorage();
   /** The lock that `withLock` has, or is about to have. @type {NativeHold | undefined} */
   #hold;
-  /** What is not in the file yet. @type {Map<NativeBatch, { scope: Scope, promise: Promise<void> }>} */
+  /** What is not in the file yet, and who has recorded it. @type {Map<Open, Scope>} */
   #pending = new Map();
   /** How long the last commit took. */
   #pace = 0;
@@ -113,11 +143,11 @@ export class Writer {
   record(key, tokensUsed, model) {
     const scope = this.#scope();
     scope.open ??= this.#openBatch(scope);
-    const { native, promise, updates } = scope.open;
-    native.add(key, tokensUsed, Date.now());
-    if (this.#log.info !== silent) updates.push({ key, tokensUsed, model });
+    const batch = scope.open;
+    batch.add(key, tokensUsed);
+    if (this.#log.info !== silent) batch.updates.push({ key, tokensUsed, model });
     if (ending.begun) this.#saveNow();
-    return promise;
+    return batch.promise;
   }
 
   /**
@@ -166,10 +196,10 @@ export class Writer {
   async flush() {
     const scope = this.#scope();
     // Inside `withLock`, what waits for the lock can't be waited for.
-    const due = [...this.#pending.values()].filter(
-      batch => scope === this.#outside || batch.scope === scope,
+    const due = [...this.#pending].filter(
+      ([, recorder]) => scope === this.#outside || recorder === scope,
     );
-    await Promise.all(due.map(batch => batch.promise));
+    await Promise.all(due.map(([batch]) => batch.promise));
   }
 
   /**
@@ -196,39 +226,40 @@ export class Writer {
 
   /** @param {Scope} scope */
   #openBatch(scope) {
-    const batch = new Batch();
-    /** @type {Open['updates']} */
-    const updates = [];
+    const { hold } = scope;
+    const batch = new Open(new Batch(hold === undefined ? this.#native : undefined));
     // Under load a commit that starts as soon as the last one ends finds few updates: those that it is paid for by
     // come while it waits as long again.
     const paced = scope.queued > 0;
     const committed = scope.enqueue(async () => {
       if (paced) await Ledger.pause(Math.min(this.#pace, LONGEST_PACE));
-      if (scope.open?.native === batch) scope.open = undefined;
+      if (scope.open === batch) scope.open = undefined;
+      batch.tell();
       this.#front.tell();
       const start = elapsed();
       try {
         const reloaded = await this.#whenFree(left =>
-          this.#native.commit(batch, scope.hold, Date.now(), cacheEnabled(), left),
+          this.#native.commit(batch.native, hold, Date.now(), cacheEnabled(), left),
         );
         if (reloaded) this.#log.info('reloaded', { file: this.#dataFile });
-        this.#logUpdates(updates);
+        this.#logUpdates(batch);
       } finally {
         this.#pace = elapsed() - start;
         this.#pending.delete(batch);
         this.#keepForExit();
         this.#front.changed();
+        if (batch.native.settle()) batch.native.tidy();
       }
     });
     // A promise of its own: nobody else listens to it, so a fault that its callers ignore is an unhandled rejection.
-    const promise = committed.then(() => {});
-    this.#pending.set(batch, { scope, promise });
+    batch.promise = committed.then(() => {});
+    this.#pending.set(batch, scope);
     this.#keepForExit();
-    return { native: batch, promise, updates };
+    return batch;
   }
 
-  /** @param {Open['updates']} updates */
-  #logUpdates(updates) {
+  /** @param {Open} batch */
+  #logUpdates({ updates }) {
     for (const { key, tokensUsed, model } of updates) {
       if (this.#native.read(key) === 'null') continue;
       this.#log.info('updated', { key: mask(key), tokensUsed, model });
@@ -245,11 +276,13 @@ export class Writer {
   #saveNow() {
     const deadline = elapsed() + this.#lockTimeoutMs;
     for (const batch of this.#pending.keys()) {
+      batch.tell();
       let fault;
       do {
-        fault = this.#native.commitSync(batch, this.#hold, Date.now(), LONGEST_PAUSE);
+        fault = this.#native.commitSync(batch.native, this.#hold, Date.now(), LONGEST_PAUSE);
       } while (fault?.code === 'ELOCKED' && elapsed() < deadline);
-      if (fault) report('commit failed at exit', { code: fault.code, error: fault.message });
+      batch.native.settle();
+      if (fault) reportLoss({ fault, updates: batch.native.size() });
     }
     this.#hold?.release();
   }
@@ -271,3 +304,13 @@ export class Writer {
     }
   }
 }
+
+/** @param {import('../native.cjs').Loss} loss */
+function reportLoss({ fault, updates }) {
+  report('commit failed at exit', { updates, code: fault.code, error: fault.message });
+}
+
+// The other threads end with the main one, and get no `exit` event then.
+atEndOfProcess(() => {
+  for (const loss of Ledger.commitPending(Date.now(), OTHER_THREADS)) reportLoss(loss);
+});

@@ -21,6 +21,9 @@ const TICK: Duration = Duration::from_millis(20);
 const REPLACE_PATIENCE: Duration = Duration::from_millis(if cfg!(windows) { 1000 } else { 0 });
 const REPLACE_PAUSE: Duration = Duration::from_millis(10);
 
+/// In bytes; as many as are freed in about the time that a task of the thread pool takes.
+const LARGE: usize = 64 * 1024;
+
 /// As many symbolic links as Linux follows.
 const MOST_LINKS: usize = 40;
 
@@ -134,7 +137,7 @@ pub struct Replacement {
     modified: SystemTime,
     /// Opened beforehand: what fails after the rename can't be undone.
     folder: Option<File>,
-    replaced: Option<File>,
+    replaced: Replaced,
 }
 
 /// A content that has been put in the place of the data file.
@@ -145,9 +148,24 @@ pub struct Published {
     /// if that can be trusted.
     pub trusted: bool,
     folder: Option<File>,
-    /// The file that was there before. While it is open its blocks are not freed, which takes several times as long as the
-    /// rename: that waits until the lock directory has been released.
-    _replaced: Option<File>,
+    /// The file that was there before.
+    pub replaced: Replaced,
+}
+
+/// A file that has lost its name. While it is open its blocks are not freed, which takes longer than the rename that took
+/// the name: whoever drops this decides who waits for it.
+#[derive(Debug, Default)]
+pub struct Replaced {
+    _file: Option<File>,
+    size: usize,
+}
+
+impl Replaced {
+    /// Whether it takes so long to free that nobody should wait for it.
+    #[must_use]
+    pub fn is_large(&self) -> bool {
+        self.size >= LARGE
+    }
 }
 
 impl Replacement {
@@ -174,7 +192,7 @@ impl Replacement {
         } else {
             None
         };
-        let replaced = File::open(&target).ok();
+        let replaced = Replaced { _file: File::open(&target).ok(), size: text.len() };
         Ok(Self { temporary, target, modified, folder, replaced })
     }
 
@@ -184,11 +202,11 @@ impl Replacement {
         let file = persist(temporary, &target).map_err(|e| Error::system("replace", &target, &e))?;
         let Ok(metadata) = file.metadata() else {
             // It is in place all the same: the next look reads it.
-            return Ok(Published { seen: Seen::Missing, trusted: false, folder, _replaced: replaced });
+            return Ok(Published { seen: Seen::Missing, trusted: false, folder, replaced });
         };
         let fingerprint = Fingerprint::of(&metadata);
         let trusted = fingerprint.modified_ns == since_1970_ns(modified);
-        Ok(Published { seen: Seen::File(fingerprint), trusted, folder, _replaced: replaced })
+        Ok(Published { seen: Seen::File(fingerprint), trusted, folder, replaced })
     }
 }
 

@@ -64,6 +64,48 @@ impl Document {
         Ok(Self { text, spans, index: Arc::new(index) })
     }
 
+    /// Splits the text of a data file of which this is an earlier version. Much faster where little but the objects of some
+    /// keys has changed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Document::parse`].
+    pub fn updated(&self, bytes: Vec<u8>) -> Result<Self, String> {
+        let text = match String::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(e) => return Self::parse(e.into_bytes()),
+        };
+        match self.spans_in(&text) {
+            Some(spans) => Ok(Self { text, spans, index: Arc::clone(&self.index) }),
+            None => Self::parse(text.into_bytes()),
+        }
+    }
+
+    /// Where the objects lie in a text that differs from this one in nothing but objects, each of which still has its key.
+    fn spans_in(&self, text: &str) -> Option<Vec<Range<usize>>> {
+        let mut spans = Vec::with_capacity(self.spans.len());
+        let mut read = 0;
+        let mut rest = text;
+        for span in &self.spans {
+            rest = rest.strip_prefix(&self.text[read..span.start])?;
+            let start = text.len() - rest.len();
+            let object = &self.text[span.clone()];
+            rest = if let Some(behind) = rest.strip_prefix(object) {
+                behind
+            } else {
+                let mut values = serde_json::Deserializer::from_str(rest).into_iter::<&RawValue>();
+                let value = values.next()?.ok()?.get();
+                if key_of(value)? != key_of(object)? {
+                    return None;
+                }
+                rest.strip_prefix(value)?
+            };
+            spans.push(start..text.len() - rest.len());
+            read = span.end;
+        }
+        (*rest == self.text[read..]).then_some(spans)
+    }
+
     /// The whole text; empty when there is no file.
     #[must_use]
     pub fn text(&self) -> &str {
@@ -273,6 +315,30 @@ mod tests {
     }
 
     #[test]
+    fn an_update_that_only_changes_objects_shares_the_index() {
+        let document = parse(r#"{"keys":[{"key":"a","n":1}, {"key":"b"}, {"key":"a"}]}"#);
+        let update = |text: &str| document.updated(text.into()).expect("a data file");
+        let updated = update(r#"{"keys":[{"key":"a","n":23}, {"x":[1],"key":"b"}, {"key":"a"}]}"#);
+        assert!(Arc::ptr_eq(&updated.index, &document.index));
+        assert_eq!(
+            (updated.get(b"a"), updated.get(b"b")),
+            (Some(r#"{"key":"a","n":23}"#), Some(r#"{"x":[1],"key":"b"}"#))
+        );
+        for other in [
+            r#"{"keys":[{"key":"c","n":1}, {"key":"b"}, {"key":"a"}]}"#,
+            r#"{"keys":[ {"key":"a","n":1}, {"key":"b"}, {"key":"a"}]}"#,
+            r#"{"keys":[{"key":"a","n":1}, {"key":"b"}, {"key":"c"}]}"#,
+            r#"{"keys":[{"key":"a","n":1}, {"key":"b"}, {"key":"a"}],"x":1}"#,
+            r#"{"keys":[{"key":"a","n":1}]}"#,
+        ] {
+            let updated = update(other);
+            assert!(!Arc::ptr_eq(&updated.index, &document.index), "{other}");
+            assert_eq!(updated.index, parse(other).index);
+            assert_eq!(updated.spans, parse(other).spans);
+        }
+    }
+
+    #[test]
     fn tells_what_is_wrong_and_where_but_not_what_stands_there() {
         assert_eq!(fault(b""), "it is empty");
         assert_eq!(fault(b" \n"), "it is empty");
@@ -290,6 +356,38 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// A later version is split as if the earlier one had not been known.
+        #[test]
+        fn an_updated_document_is_what_its_text_says(
+            objects in proptest::collection::vec((0_u8..6, "[ \n\t]{0,3}", "[a-zé🦀]{0,8}"), 0..8),
+            edits in proptest::collection::vec((0_usize..8, 0_u8..6, "[ ]{0,2}", "[a-z🦀]{0,4}"), 0..3),
+            cut in proptest::option::of(0_usize..200),
+        ) {
+            let print = |objects: &[(u8, String, String)]| {
+                let item = |(key, space, value): &(u8, String, String)| {
+                    format!("{space}{{\"key\":\"{key}\",\"v\":\"{value}\"}}")
+                };
+                format!("{{\"keys\": [{}]}}\n", objects.iter().map(item).collect::<Vec<_>>().join(","))
+            };
+            let document = parse(&print(&objects));
+            let mut edited = objects;
+            for (number, key, space, value) in edits {
+                if let Some(object) = edited.get_mut(number) {
+                    *object = (key, space, value);
+                }
+            }
+            let mut bytes = print(&edited).into_bytes();
+            bytes.truncate(cut.unwrap_or(bytes.len()));
+            match (document.updated(bytes.clone()), Document::parse(bytes)) {
+                (Ok(updated), Ok(parsed)) => {
+                    prop_assert_eq!(&updated.spans, &parsed.spans);
+                    prop_assert_eq!(&updated.index, &parsed.index);
+                    prop_assert_eq!(&updated.text, &parsed.text);
+                }
+                (updated, parsed) => prop_assert_eq!(updated.err(), parsed.err()),
+            }
+        }
 
         /// Replacing objects gives the document that one would get by parsing the replaced text.
         #[test]

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 
 use crate::cache::{Cache, Rank, Stamp};
 use crate::commit::{Applied, Delta, apply};
-use crate::disk::{self, Published, Replacement, Seen};
+use crate::disk::{self, Published, Replaced, Replacement, Seen};
 use crate::document::Document;
 use crate::error::{Error, Result};
 use crate::flock::Flock;
@@ -77,6 +77,15 @@ pub enum Found {
         /// Whether this lookup has been counted, as a miss.
         counted: bool,
     },
+}
+
+/// How a commit went.
+#[derive(Debug, Default)]
+pub struct Committed {
+    /// Whether the file turned out to hold something else than before.
+    pub reloaded: bool,
+    /// What the commit has replaced.
+    pub replaced: Replaced,
 }
 
 /// The ledgers that are open in this process.
@@ -194,8 +203,7 @@ impl Ledger {
 
     /// Records usage: applies the deltas to what the file holds and replaces it. The entries of the cache are refreshed
     /// from what was written; with `fill` those keys that were not in the cache come in. Once the file holds the deltas
-    /// they are taken out of the batch, so that they can't be applied again. Gives whether the file turned out to hold
-    /// something else than before.
+    /// they are taken out of the batch, so that they can't be applied again.
     ///
     /// Waits for the flock and for the lock directory, each as long as `patience`.
     pub fn commit(
@@ -205,10 +213,10 @@ impl Ledger {
         now: f64,
         fill: bool,
         patience: Duration,
-    ) -> Result<bool> {
-        let mut reloaded = false;
+    ) -> Result<Committed> {
+        let mut committed = Committed::default();
         if deltas.is_empty() {
-            return Ok(reloaded);
+            return Ok(committed);
         }
         let flock = held.is_none().then(|| self.flock(patience)).transpose()?;
         let flock = flock.as_ref();
@@ -221,7 +229,7 @@ impl Ledger {
                 Some(flock) => self.lock.vacancy(flock, patience)?,
                 None => None,
             };
-            reloaded |= self.load(now)?;
+            committed.reloaded |= self.load(now)?;
             let Some(base) = self.source.state().read.clone() else { break };
             let Some(Applied { document, changed }) = apply(&base.document, deltas) else { break };
             let replacement = Replacement::write(self.source.path(), document.text(), self.settings.fsync)?;
@@ -242,9 +250,10 @@ impl Ledger {
                 return Err(self.unsynced(&unsynced, taken_back.is_ok()));
             }
             deltas.clear();
+            committed.replaced = published.replaced;
             break;
         }
-        Ok(reloaded)
+        Ok(committed)
     }
 
     /// Puts the content before a commit back, unless somebody has changed the file since.

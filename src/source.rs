@@ -203,7 +203,7 @@ impl Source {
         let document = match (&old, bytes) {
             (Some(old), _) if same => Arc::clone(&old.document),
             (_, None) => Arc::default(),
-            (_, Some(bytes)) => Arc::new(Document::parse(bytes).map_err(|reason| {
+            (old, Some(bytes)) => Arc::new(split(old.as_ref(), bytes).map_err(|reason| {
                 let error = Error::Data { path: self.path.clone(), reason };
                 let seen = trusted.then_some(seen);
                 self.state.write().fault = Some(Fault { error: error.clone(), seen });
@@ -224,5 +224,12 @@ impl Source {
         let text = base.document.text().as_bytes();
         Ok(disk::look(&self.path)? == base.seen
             && (base.trusted || disk::read(&self.path)?.bytes.is_some_and(|bytes| bytes == text)))
+    }
+}
+
+fn split(old: Option<&Snapshot>, bytes: Vec<u8>) -> std::result::Result<Document, String> {
+    match old {
+        Some(old) => old.document.updated(bytes),
+        None => Document::parse(bytes),
     }
 }

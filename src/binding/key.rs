@@ -66,6 +66,44 @@ impl FromNapiValue for Key {
     }
 }
 
+/// An array of strings.
+pub struct Keys(pub Vec<Box<[u8]>>);
+
+impl TypeName for Keys {
+    fn type_name() -> &'static str {
+        "Array"
+    }
+
+    fn value_type() -> ValueType {
+        ValueType::Object
+    }
+}
+
+// `napi_get_array_length` tells by itself whether the value is an array.
+impl ValidateNapiValue for Keys {
+    unsafe fn validate(_: sys::napi_env, _: sys::napi_value) -> Result<sys::napi_value> {
+        Ok(ptr::null_mut())
+    }
+}
+
+impl FromNapiValue for Keys {
+    unsafe fn from_napi_value(env: sys::napi_env, array: sys::napi_value) -> Result<Self> {
+        let mut length = 0;
+        // SAFETY: env and array are the caller's and valid for this call.
+        check(unsafe { sys::napi_get_array_length(env, array, &raw mut length) })?;
+        let mut keys = Vec::with_capacity(length as usize);
+        for number in 0..length {
+            let mut value = ptr::null_mut();
+            // SAFETY: as above; `value` is set where the call succeeds, and valid for this call.
+            check(unsafe { sys::napi_get_element(env, array, number, &raw mut value) })?;
+            // SAFETY: as above.
+            let key = unsafe { Key::from_napi_value(env, value) }?;
+            keys.push(Box::from(&*key));
+        }
+        Ok(Self(keys))
+    }
+}
+
 fn long(env: sys::napi_env, value: sys::napi_value) -> Result<Vec<u8>> {
     let mut length = 0;
     // SAFETY: without a buffer Node-API only tells the length.
@@ -112,6 +150,7 @@ fn check(status: sys::napi_status) -> Result<()> {
     match Status::from(status) {
         Status::Ok => Ok(()),
         Status::StringExpected => Err(Error::new(Status::StringExpected, "a key must be a string")),
+        Status::ArrayExpected => Err(Error::new(Status::ArrayExpected, "keys must be an array")),
         status => Err(Error::new(status, "cannot read a string")),
     }
 }

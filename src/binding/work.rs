@@ -1,22 +1,25 @@
 //! The store: what reads or writes the disk, on the thread pool of libuv. A promise gives the outcome, or a
 //! [`Fault`]; it rejects only after a panic.
 
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::ptr;
+use std::sync::{Arc, Weak};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use napi::bindgen_prelude::{AsyncTask, Either, ToNapiValue, TypeName};
+use napi::bindgen_prelude::{AsyncTask, Either, Float64Array, ToNapiValue, TypeName};
 use napi::{Env, Error, Result, Task};
 use napi_derive::napi;
 use parking_lot::Mutex;
 
 use super::fault::Fault;
-use super::key::Key;
+use super::key::Keys;
 use super::ledger::Ledger;
 use crate::commit::Delta;
+use crate::disk::Replaced;
 use crate::error;
-use crate::ledger::Ledger as Store;
+use crate::ledger::{Committed, Ledger as Store};
 use crate::lock::Held;
 use crate::usage::Use;
 
@@ -63,23 +66,76 @@ impl<T: ToNapiValue + TypeName + Send + 'static> Task for Work<T> {
 }
 
 /// Updates that are committed together. Whoever commits them takes them out, so that they are committed once.
+#[derive(Default)]
+struct Updates {
+    deltas: Mutex<Vec<Delta>>,
+    /// What their commit has replaced.
+    replaced: Mutex<Option<Replaced>>,
+}
+
+/// Batches that need no lock that is held, and where they belong: what the main thread commits when it ends the process, and
+/// with it the other threads.
+static PENDING: Mutex<Vec<Pending>> = Mutex::new(Vec::new());
+
+struct Pending {
+    ledger: Weak<Store>,
+    updates: Weak<Updates>,
+}
+
+/// See [`Updates`].
 #[napi]
-pub struct Batch(Arc<Mutex<Vec<Delta>>>);
+pub struct Batch(Arc<Updates>);
 
 #[napi]
 impl Batch {
+    /// A batch for this ledger, or for who holds its lock.
     #[napi(constructor)]
-    #[allow(clippy::new_without_default, reason = "only JavaScript makes one")]
-    pub fn new() -> Self {
-        Self(Arc::default())
+    pub fn new(ledger: Option<&Ledger>) -> Self {
+        let updates = Arc::<Updates>::default();
+        if let Some(ledger) = ledger {
+            let mut pending = PENDING.lock();
+            pending.retain(|batch| batch.updates.strong_count() > 0);
+            pending.push(Pending { ledger: Arc::downgrade(&ledger.0), updates: Arc::downgrade(&updates) });
+        }
+        Self(updates)
     }
 
-    /// Adds one use of a key: finite tokens, at a time in milliseconds.
+    /// Adds uses of keys: finite tokens, at a time in milliseconds, one pair of numbers for each.
     #[napi(catch_unwind)]
-    pub fn add(&self, key: Key, tokens: f64, at: f64) {
-        let used = Use { tokens, at: at as i64 };
-        self.0.lock().push(Delta { key: Box::from(&*key), used });
+    pub fn add(&self, keys: Keys, numbers: Float64Array) {
+        let uses = numbers.chunks_exact(2).map(|pair| Use { tokens: pair[0], at: pair[1] as i64 });
+        self.0.deltas.lock().extend(keys.0.into_iter().zip(uses).map(|(key, used)| Delta { key, used }));
     }
+
+    /// How many are not in the file.
+    #[napi(catch_unwind)]
+    pub fn size(&self) -> u32 {
+        self.0.deltas.lock().len() as u32
+    }
+
+    /// Takes note that all is said and done about it. Gives whether there is something to tidy up.
+    #[napi(catch_unwind)]
+    pub fn settle(&self) -> bool {
+        PENDING.lock().retain(|batch| !ptr::eq(batch.updates.as_ptr(), &raw const *self.0));
+        self.0.replaced.lock().is_some()
+    }
+
+    /// Frees what the commit has replaced. That takes a while, so nobody should wait for it.
+    #[napi(ts_return_type = "Promise<undefined>")]
+    pub fn tidy(&self) -> AsyncTask<Work<()>> {
+        let replaced = self.0.replaced.lock().take();
+        Work::start(move || {
+            drop(replaced);
+            Ok(())
+        })
+    }
+}
+
+/// What was lost at the end of the process.
+#[napi(object)]
+pub struct Loss {
+    pub fault: Fault,
+    pub updates: u32,
 }
 
 /// The lock, held for JavaScript until it is released or, with its environment, gone.
@@ -145,8 +201,13 @@ impl Ledger {
         fill: bool,
         left_ms: f64,
     ) -> AsyncTask<Work<bool>> {
-        let (ledger, batch, hold) = (Arc::clone(&self.0), Arc::clone(&batch.0), hold.map(|hold| Arc::clone(&hold.0)));
-        Work::start(move || commit(&ledger, &batch, hold.as_deref(), now, fill, patience(left_ms)))
+        let (ledger, updates, hold) = (Arc::clone(&self.0), Arc::clone(&batch.0), hold.map(|hold| Arc::clone(&hold.0)));
+        Work::start(move || {
+            let Committed { reloaded, replaced } =
+                commit(&ledger, &updates, hold.as_deref(), now, fill, patience(left_ms))?;
+            *updates.replaced.lock() = replaced.is_large().then_some(replaced);
+            Ok(reloaded)
+        })
     }
 
     /// The same at once, for the end of the process.
@@ -154,6 +215,22 @@ impl Ledger {
     pub fn commit_sync(&self, batch: &Batch, hold: Option<&Hold>, now: f64, left_ms: f64) -> Option<Fault> {
         let result = commit(&self.0, &batch.0, hold.map(|hold| &*hold.0), now, false, duration(left_ms));
         result.err().as_ref().map(Fault::from)
+    }
+
+    /// The same for the batches of all threads, waiting for the locks for `left_ms` in all. Gives those that it could not
+    /// write.
+    #[napi(catch_unwind)]
+    pub fn commit_pending(now: f64, left_ms: f64) -> Vec<Loss> {
+        let start = Instant::now();
+        let pending = mem::take(&mut *PENDING.lock());
+        let pending = pending.iter().filter_map(|batch| Some((batch.ledger.upgrade()?, batch.updates.upgrade()?)));
+        pending
+            .filter_map(|(ledger, updates)| {
+                let left = duration(left_ms).saturating_sub(start.elapsed());
+                let fault = commit(&ledger, &updates, None, now, false, left).err()?;
+                Some(Loss { fault: Fault::from(&fault), updates: updates.deltas.lock().len() as u32 })
+            })
+            .collect()
     }
 
     /// Replaces the file, under the lock that is held or one of its own.
@@ -184,12 +261,12 @@ fn with<T>(hold: Option<&Mutex<Option<Held>>>, f: impl FnOnce(Option<&Held>) -> 
 /// Commits a batch unless that has been done. The batch stays locked meanwhile, so who comes second waits for the first.
 fn commit(
     ledger: &Store,
-    batch: &Mutex<Vec<Delta>>,
+    updates: &Updates,
     hold: Option<&Mutex<Option<Held>>>,
     now: f64,
     fill: bool,
     patience: Duration,
-) -> error::Result<bool> {
-    let mut deltas = batch.lock();
+) -> error::Result<Committed> {
+    let mut deltas = updates.deltas.lock();
     with(hold, |held| ledger.commit(&mut deltas, held, now, fill, patience))
 }
