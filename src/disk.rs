@@ -36,6 +36,10 @@ pub enum Seen {
     File(Fingerprint),
 }
 
+/// Names one state of a file or a folder: device, inode, and time of modification in nanoseconds. For who has set that time
+/// to one that nobody else will set.
+pub type Mark = [u64; 3];
+
 /// What changes when a file is written or replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint {
@@ -64,6 +68,10 @@ impl Fingerprint {
     fn of(metadata: &Metadata) -> Self {
         let modified_ns = metadata.modified().map_or(0, since_1970_ns);
         Self { device: 0, inode: 0, size: metadata.len(), modified_ns, changed_ns: modified_ns }
+    }
+
+    fn mark(&self) -> Mark {
+        [self.device, self.inode, self.modified_ns as u64]
     }
 
     /// Whether the file had rested for a tick at `time`, so that a later change shows in the fingerprint.
@@ -96,8 +104,8 @@ pub struct Content {
     pub trusted: bool,
 }
 
-/// Reads the file.
-pub fn read(path: &Path) -> Result<Content> {
+/// Reads the file. What is `known` to be one of ours is trusted.
+pub fn read(path: &Path, known: Option<Mark>) -> Result<Content> {
     let fault = |e: io::Error| Error::system("read", path, &e);
     // Opening a pipe would wait for its writer.
     match fs::metadata(path) {
@@ -120,7 +128,7 @@ pub fn read(path: &Path) -> Result<Content> {
         file.read_to_end(&mut bytes).map_err(fault)?;
         let after = Fingerprint::of(&file.metadata().map_err(fault)?);
         if before == after {
-            let trusted = before.rested(time);
+            let trusted = before.rested(time) || known == Some(before.mark());
             return Ok(Content { bytes: Some(bytes), seen: Seen::File(before), trusted });
         }
         // Somebody saves it in place just now: again, on what the path names by then.
@@ -147,6 +155,8 @@ pub struct Published {
     pub seen: Seen,
     /// if that can be trusted.
     pub trusted: bool,
+    /// The same for other processes, if it can.
+    pub mark: Option<Mark>,
     folder: Option<File>,
     /// The file that was there before.
     pub replaced: Replaced,
@@ -202,11 +212,12 @@ impl Replacement {
         let file = persist(temporary, &target).map_err(|e| Error::system("replace", &target, &e))?;
         let Ok(metadata) = file.metadata() else {
             // It is in place all the same: the next look reads it.
-            return Ok(Published { seen: Seen::Missing, trusted: false, folder, replaced });
+            return Ok(Published { seen: Seen::Missing, trusted: false, mark: None, folder, replaced });
         };
         let fingerprint = Fingerprint::of(&metadata);
         let trusted = fingerprint.modified_ns == since_1970_ns(modified);
-        Ok(Published { seen: Seen::File(fingerprint), trusted, folder, replaced })
+        let mark = trusted.then(|| fingerprint.mark());
+        Ok(Published { seen: Seen::File(fingerprint), trusted, mark, folder, replaced })
     }
 }
 

@@ -16,20 +16,17 @@ use fs2::FileExt;
 use parking_lot::Mutex;
 
 use crate::attributes::Attributes;
-use crate::disk;
+use crate::disk::{self, Mark};
 use crate::error::{Error, Result};
 
 /// The pause between two tries grows from the first to the second, and varies by half so that waiters don't march in
 /// step.
 const PAUSES: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(5));
 
-/// A lock directory as a note names it: device, inode, and the time of its last change in nanoseconds.
-pub type Mark = [u64; 3];
-
-const NUMBERS: usize = 5;
+const NUMBERS: usize = 8;
 const NOTE_SIZE: usize = NUMBERS * size_of::<u64>();
 
-/// What the flock file says: five numbers, little-endian, zero for what there is not.
+/// What the flock file says: eight numbers, little-endian, zero for what there is not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Note {
     /// The holder's process.
@@ -38,13 +35,15 @@ struct Note {
     since_ms: u64,
     /// The lock directory that it has made.
     directory: Option<Mark>,
+    /// The data file that was last written by one of us.
+    content: Option<Mark>,
 }
 
 impl Note {
     fn to_bytes(self) -> [u8; NOTE_SIZE] {
-        let [device, inode, modified] = self.directory.unwrap_or_default();
         let mut bytes = [0; NOTE_SIZE];
-        for (place, number) in bytes.chunks_exact_mut(8).zip([self.process, self.since_ms, device, inode, modified]) {
+        let marks = [self.directory, self.content].into_iter().flat_map(Option::unwrap_or_default);
+        for (place, number) in bytes.chunks_exact_mut(8).zip([self.process, self.since_ms].into_iter().chain(marks)) {
             place.copy_from_slice(&number.to_le_bytes());
         }
         bytes
@@ -55,8 +54,11 @@ impl Note {
         for (number, place) in numbers.iter_mut().zip(bytes.chunks_exact(8)) {
             *number = place.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
         }
-        let [process, since_ms, directory @ ..] = numbers;
-        Self { process, since_ms, directory: (directory != Mark::default()).then_some(directory) }
+        let mark = |start| {
+            let mark = std::array::from_fn(|number| numbers[start + number]);
+            (mark != Mark::default()).then_some(mark)
+        };
+        Self { process: numbers[0], since_ms: numbers[1], directory: mark(2), content: mark(5) }
     }
 }
 
@@ -88,7 +90,7 @@ impl Flock {
             return Err(Error::Locked { path, holder: describe(note.unwrap_or_default()) });
         }
         let left = note.map_err(|e| Error::system("read", &path, &e))?;
-        let note = Note { process: process::id().into(), since_ms: now_ms(), directory: left.directory };
+        let note = Note { process: process::id().into(), since_ms: now_ms(), ..left };
         let flock = Self { file, left, note: Mutex::new(note) };
         write_note(&flock.file, &note.to_bytes()).map_err(|e| Error::system("write", &path, &e))?;
         Ok(Arc::new(flock))
@@ -104,6 +106,17 @@ impl Flock {
     #[must_use]
     pub fn left_directory(&self) -> Option<Mark> {
         self.left.directory
+    }
+
+    /// The data file as one of us has last written it: what is exactly that has not been changed since.
+    #[must_use]
+    pub fn left_content(&self) -> Option<Mark> {
+        self.left.content
+    }
+
+    /// Notes, with the next mark, what the holder has written.
+    pub fn written(&self, content: Option<Mark>) {
+        self.note.lock().content = content;
     }
 
     /// Notes which lock directory the holder has made.
@@ -129,7 +142,7 @@ impl Flock {
 impl Drop for Flock {
     fn drop(&mut self) {
         // A directory that could not be removed is the next holder's, at once. If this fails, that one sweeps in vain.
-        let note = Note { directory: self.note.get_mut().directory, ..Note::default() };
+        let note = Note { process: 0, since_ms: 0, ..*self.note.get_mut() };
         let _ = write_note(&self.file, &note.to_bytes());
     }
 }
@@ -218,8 +231,8 @@ mod tests {
 
     #[test]
     fn a_note_is_read_as_it_was_written() {
-        for directory in [None, Some([1, u64::MAX, 3])] {
-            let note = Note { process: 4, since_ms: 5, directory };
+        for (directory, content) in [(None, Some([6, 7, 8])), (Some([1, u64::MAX, 3]), None)] {
+            let note = Note { process: 4, since_ms: 5, directory, content };
             assert_eq!(Note::from_bytes(note.to_bytes()), note);
         }
     }

@@ -183,7 +183,7 @@ impl Ledger {
 
     /// Reads the file if it is not what was last read. Gives whether it holds something else than before.
     pub fn load(&self, now: f64) -> Result<bool> {
-        self.source.load(now)
+        self.source.load(now, None)
     }
 
     /// Takes the lock, as a writer has it.
@@ -229,7 +229,7 @@ impl Ledger {
                 Some(flock) => self.lock.vacancy(flock, patience)?,
                 None => None,
             };
-            committed.reloaded |= self.load(now)?;
+            committed.reloaded |= self.source.load(now, flock.and_then(|flock| flock.left_content()))?;
             let Some(base) = self.source.state().read.clone() else { break };
             let Some(Applied { document, changed }) = apply(&base.document, deltas) else { break };
             let replacement = Replacement::write(self.source.path(), document.text(), self.settings.fsync)?;
@@ -312,7 +312,9 @@ impl Ledger {
     ) -> Result<Published> {
         let version = self.source.state().version;
         let published = replacement.publish()?;
-        drop(directory);
+        if let Some(directory) = directory {
+            directory.release(published.mark);
+        }
         let mut state = self.source.state_mut();
         state.generation += u64::from(other);
         let snapshot = Snapshot { document, seen: published.seen, trusted: published.trusted };

@@ -22,9 +22,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 
-use crate::disk::{self, with_suffix};
+use crate::disk::{self, Mark, with_suffix};
 use crate::error::{Error, Result};
-use crate::flock::{Flock, Mark, retry};
+use crate::flock::{Flock, retry};
 
 /// How long a lock directory of the old protocol must stay the same until its holder counts as dead.
 pub const ABANDONED_AFTER: Duration = Duration::from_secs(10);
@@ -221,6 +221,11 @@ impl Lock {
 }
 
 impl Held {
+    /// Lets go of the lock, and notes what was written under it.
+    pub fn release(self, content: Option<Mark>) {
+        self.flock.written(content);
+    }
+
     /// Shows that the holder lives to programs that take a lock directory for abandoned when its time of change is old,
     /// as `proper-lockfile` does.
     pub fn refresh(&mut self) -> io::Result<()> {

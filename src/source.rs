@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::disk::{self, Content, Seen};
+use crate::disk::{self, Content, Mark, Seen};
 use crate::document::Document;
 use crate::error::{Error, Result};
 
@@ -160,15 +160,16 @@ impl Source {
         self.looked_at.store(now.to_bits(), Ordering::Relaxed);
     }
 
-    /// Reads the file if it is not what was last read. Gives whether it holds something else than before.
+    /// Reads the file if it is not what was last read. Gives whether it holds something else than before. What is `known` to
+    /// be one of ours is trusted: see [`disk::read`].
     ///
     /// # Errors
     ///
     /// When it can't be read, or is no data file; what was last read well stays.
-    pub fn load(&self, now: f64) -> Result<bool> {
+    pub fn load(&self, now: f64, known: Option<Mark>) -> Result<bool> {
         let _one_at_a_time = self.loading.lock();
         let result = loop {
-            match self.load_if_changed() {
+            match self.load_if_changed(known) {
                 Ok(None) => {}
                 Ok(Some(changed)) => break Ok(changed),
                 Err(error) => break Err(error),
@@ -182,7 +183,7 @@ impl Source {
     }
 
     /// `None` when a commit came in between.
-    fn load_if_changed(&self) -> Result<Option<bool>> {
+    fn load_if_changed(&self, known: Option<Mark>) -> Result<Option<bool>> {
         let seen = disk::look(&self.path)?;
         let (old, version) = {
             let mut state = self.state.write();
@@ -195,7 +196,7 @@ impl Source {
             }
             (state.read.clone(), state.version)
         };
-        let Content { bytes, seen, trusted } = disk::read(&self.path)?;
+        let Content { bytes, seen, trusted } = disk::read(&self.path, known)?;
         let same = match (&bytes, &old) {
             (Some(bytes), Some(old)) if old.seen != Seen::Missing => old.document.text().as_bytes() == &bytes[..],
             _ => false,
@@ -223,7 +224,7 @@ impl Source {
     pub fn still(&self, base: &Snapshot) -> Result<bool> {
         let text = base.document.text().as_bytes();
         Ok(disk::look(&self.path)? == base.seen
-            && (base.trusted || disk::read(&self.path)?.bytes.is_some_and(|bytes| bytes == text)))
+            && (base.trusted || disk::read(&self.path, None)?.bytes.is_some_and(|bytes| bytes == text)))
     }
 }
 
