@@ -7,8 +7,8 @@ import { fileURLToPath } from 'node:url';
 import { check, finish, folder, inTurn, makeData, type Row } from './measure.ts';
 
 const PROCESSES = 4;
-const TURNS = 9;
-const TURN_MS = 500;
+const TURNS = 5;
+const TURN_MS = 2000;
 const data = makeData(1000);
 const file = join(folder, 'processes.json');
 writeFileSync(file, JSON.stringify(data, null, 2));

@@ -20,8 +20,8 @@ use crate::disk::{self, Mark};
 use crate::error::{Error, Result};
 
 /// The pause between two tries grows from the first to the second, and varies by half so that waiters don't march in
-/// step.
-const PAUSES: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(5));
+/// step. Shorter ones let the lock change hands at every commit, and each change costs a reading of the file.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(10));
 
 const NUMBERS: usize = 8;
 const NOTE_SIZE: usize = NUMBERS * size_of::<u64>();

@@ -24,8 +24,7 @@ pub fn record<'a>(object: &'a str, uses: impl Iterator<Item = (f64, &'a Moment)>
     let mut parts = Vec::new();
     let array = usage.rearranged.then(|| print(&usage.windows, &object.layout()));
     if array.is_none() {
-        let changed = usage.windows.iter().filter(|window| window.changed);
-        parts.extend(changed.filter_map(|window| Some((window.text?, print_window(window)?))));
+        parts.extend(usage.windows.iter().filter(|window| window.changed).filter_map(part));
     }
     Some(object.with([Some(format!("\"{}\"", usage.last_used)), Some(usage.total.json()), array], parts))
 }
@@ -39,13 +38,21 @@ fn windows(array: &str) -> Vec<Window<'_>> {
             let text = text.get();
             let [start, tokens] = parse_window(text).map(|object| object.values).unwrap_or_default();
             let start = start.and_then(text::decode);
-            Window { start, tokens: Amount::read(tokens), text: Some(text), changed: false }
+            Window { start, tokens: Amount::read(tokens), text: Some(text), tokens_text: tokens, changed: false }
         })
         .collect()
 }
 
 fn parse_window(text: &str) -> Option<Object<'_, 2>> {
     Object::parse(text, ["window_start", "tokens_used"])
+}
+
+/// The part of a window's text that its new tokens change, and what it becomes.
+fn part<'a>(window: &Window<'a>) -> Option<(&'a str, String)> {
+    match window.tokens_text {
+        Some(old) => Some((old, window.tokens.json())),
+        None => Some((window.text?, print_window(window)?)),
+    }
 }
 
 /// The text of a window that is in the file, with its tokens as they are now.

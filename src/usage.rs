@@ -70,6 +70,8 @@ pub struct Window<'a> {
     pub tokens: Amount<'a>,
     /// Its text in the file; `None` for a new one.
     pub text: Option<&'a str>,
+    /// In it, that of its `tokens_used`.
+    pub tokens_text: Option<&'a str>,
     /// Whether `tokens` is no longer what `text` says.
     pub changed: bool,
 }
@@ -120,6 +122,7 @@ impl<'a> Usage<'a> {
                 start: Some(now.as_bytes().into()),
                 tokens: Amount::Number(tokens),
                 text: None,
+                tokens_text: None,
                 changed: true,
             });
             self.rearranged = true;
@@ -150,6 +153,7 @@ mod tests {
             start: Some(start.as_bytes().to_vec().into()),
             tokens: Amount::Number(tokens),
             text: Some("{}"),
+            tokens_text: None,
             changed: false,
         }
     }
