@@ -33,6 +33,7 @@ export function later(step: () => void): void {
 /** For `afterEach`: takes back whatever the helpers did, the last first. */
 export function cleanUp(): void {
   vi.restoreAllMocks();
+  vi.clearAllMocks();
   for (let step = undo.pop(); step; step = undo.pop()) step();
 }
 
