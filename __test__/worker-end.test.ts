@@ -209,6 +209,24 @@ for (const { name, make, skip } of kinds)
       expect(leftovers(file)).toEqual([]);
     });
 
+    it('by the end of the process has its pending usage in the file', async () => {
+      const { file } = await open([sampleKey('a')]);
+      mkdirSync(`${file}.lock`);
+      const code = `
+      const record = () => { for (let n = 0; n < 100; n++) void ledger.updateApiKeyUsage('a', 1, 'model'); };
+      record();
+      // The first batch waits for the lock by then, and another opens behind it.
+      setTimeout(() => { record(); setTimeout(() => say('recorded'), 20); }, 50);`;
+      const child = worker(make, code, file, `console.log('exiting'); process.exit(3);`);
+      await child.prints('exiting');
+      await sleep(200);
+      rmdirSync(`${file}.lock`);
+      const { stdout, stderr, code: status } = await child.ended;
+      expect({ stdout, stderr, status }).toEqual({ stdout: 'exiting\n', stderr: '', status: 3 });
+      expect(total(file)).toBe(200);
+      expect(leftovers(file)).toEqual([]);
+    });
+
     it('by the end of the process, while it records, harms nobody', async () => {
       const { updateApiKeyUsage, file } = await open([sampleKey('a'), sampleKey('b')], {
         LOCK_TIMEOUT_MS: '2000',
