@@ -89,10 +89,11 @@ export function writeApiKeys(data: ApiKeysData): Promise<void>;
  * Runs `fn` while no other holder, in this process or another, has the lock, and gives its result. What is called
  * inside, `withLock` included, works and does not wait for its own caller.
  *
- * Calls of one process take turns, in their order and however long. A nested one is one call of the outer `fn`: to wait
+ * Calls of one thread take turns, in their order and however long. A nested one is one call of the outer `fn`: to wait
  * inside it for what the outer one called later would be to wait for oneself.
  *
- * @throws what `fn` throws; `ELOCKED` when another process keeps the lock for longer than `LOCK_TIMEOUT_MS`
+ * @throws what `fn` throws; `ELOCKED` when another process or thread keeps the lock for longer than `LOCK_TIMEOUT_MS`; the
+ *   system's own code when the lock can't be made
  */
 export function withLock<T>(fn: () => Promise<T>): Promise<T>;
 

@@ -2,12 +2,14 @@
 // natural end, the end of a worker. Environment cleanup hooks don't run in all of these; the `exit` event does.
 import process from 'node:process';
 import { isMainThread } from 'node:worker_threads';
+import { report } from './log.js';
 
 /**
  * What all copies of this module in the process share, so that it gets one listener.
  *
  * @typedef {object} Ending
- * @property {Map<object, () => void>} unsaved who has something to save, and how
+ * @property {Map<object, (wait: boolean) => void>} unsaved who has something to save, and how: whether it may wait for
+ *   others
  * @property {Set<() => void>} last what to do when they have
  * @property {boolean} begun whether the process is ending: from then on everything must be saved at once
  */
@@ -35,8 +37,23 @@ function shared() {
   // Before all others: one that throws or exits again would keep those behind it from being called.
   process.prependListener('exit', () => {
     created.begun = true;
-    for (const save of created.unsaved.values()) save();
-    for (const save of created.last) save();
+    // One may have the lock that another waits for.
+    const saves = [...created.unsaved.values()];
+    for (const wait of [false, true]) for (const save of saves) attempt(() => save(wait));
+    for (const save of created.last) attempt(save);
   });
   return created;
+}
+
+/**
+ * Runs a step of which a fault must not keep the others from being done.
+ *
+ * @param {() => void} step
+ */
+function attempt(step) {
+  try {
+    step();
+  } catch (error) {
+    report('commit failed at exit', { error: String(error) });
+  }
 }

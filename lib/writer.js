@@ -52,7 +52,7 @@ class Open {
   /** Tells Rust what has come. */
   tell() {
     if (this.#keys.length === 0) return;
-    this.native.add(this.#keys, Float64Array.from(this.#numbers));
+    this.native.add(this.#keys, new Float64Array(this.#numbers));
     this.#keys = [];
     this.#numbers = [];
   }
@@ -65,6 +65,8 @@ class Open {
 class Scope {
   /** The lock, inside `withLock`. @type {NativeHold | undefined} */
   hold;
+  /** What `withLock` was called in. @type {Scope | undefined} */
+  outer;
   /** Whether `withLock` has ended. */
   ended = false;
   /** How many writes have not ended. */
@@ -74,9 +76,13 @@ class Scope {
   /** Settles, without an error, when all that was enqueued has. @type {Promise<unknown>} */
   #tail = Promise.resolve();
 
-  /** @param {NativeHold} [hold] */
-  constructor(hold) {
+  /**
+   * @param {NativeHold} [hold]
+   * @param {Scope} [outer]
+   */
+  constructor(hold, outer) {
     this.hold = hold;
+    this.outer = outer;
   }
 
   /**
@@ -115,6 +121,8 @@ export class Writer {
   #hold;
   /** What is not in the file yet, and who has recorded it. @type {Map<Open, Scope>} */
   #pending = new Map();
+  /** Until when the end of the process waits for others. @type {number | undefined} */
+  #lastMoment;
   /** How long the last commit took. */
   #pace = 0;
 
@@ -146,7 +154,7 @@ export class Writer {
     const batch = scope.open;
     batch.add(key, tokensUsed);
     if (this.#log.info !== silent) batch.updates.push({ key, tokensUsed, model });
-    if (ending.begun) this.#saveNow();
+    if (ending.begun) this.#saveNow(true);
     return batch.promise;
   }
 
@@ -171,7 +179,9 @@ export class Writer {
    */
   withLock(fn) {
     const outer = this.#scope();
-    if (outer.hold !== undefined) return outer.enqueue(() => this.#runInside(outer.hold, fn));
+    if (outer.hold !== undefined) {
+      return outer.enqueue(() => this.#runInside(outer.hold, outer, fn));
+    }
     return outer.enqueue(async () => {
       const hold = new Hold();
       /** @type {NodeJS.Timeout | undefined} */
@@ -182,7 +192,7 @@ export class Writer {
         await this.#whenFree(left => this.#native.acquire(hold, left));
         refresh = setInterval(() => hold.refresh(), REFRESH);
         refresh.unref();
-        return await this.#runInside(hold, fn);
+        return await this.#runInside(hold, outer, fn);
       } finally {
         clearInterval(refresh);
         hold.release();
@@ -199,17 +209,19 @@ export class Writer {
     const due = [...this.#pending].filter(
       ([, recorder]) => scope === this.#outside || recorder === scope,
     );
-    await Promise.all(due.map(([batch]) => batch.promise));
+    const outcomes = await Promise.allSettled(due.map(([batch]) => batch.promise));
+    for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
   }
 
   /**
    * @template T
    * @param {NativeHold | undefined} hold
+   * @param {Scope} outer
    * @param {() => Promise<T>} fn
    * @returns {Promise<T>}
    */
-  async #runInside(hold, fn) {
-    const scope = new Scope(hold);
+  async #runInside(hold, outer, fn) {
+    const scope = new Scope(hold, outer);
     try {
       return await this.#inside.run(scope, fn);
     } finally {
@@ -220,24 +232,25 @@ export class Writer {
   }
 
   #scope() {
-    const scope = this.#inside.getStore();
-    return scope === undefined || scope.ended ? this.#outside : scope;
+    let scope = this.#inside.getStore();
+    while (scope?.ended) scope = scope.outer;
+    return scope ?? this.#outside;
   }
 
   /** @param {Scope} scope */
   #openBatch(scope) {
     const { hold } = scope;
-    const batch = new Open(new Batch(hold === undefined ? this.#native : undefined));
+    const batch = new Open(new Batch(this.#native, hold));
     // Under load a commit that starts as soon as the last one ends finds few updates: those that it is paid for by
     // come while it waits as long again.
     const paced = scope.queued > 0;
     const committed = scope.enqueue(async () => {
       if (paced) await Ledger.pause(Math.min(this.#pace, LONGEST_PACE));
       if (scope.open === batch) scope.open = undefined;
-      batch.tell();
-      this.#front.tell();
       const start = elapsed();
       try {
+        batch.tell();
+        this.#front.tell();
         const reloaded = await this.#whenFree(left =>
           this.#native.commit(batch.native, hold, Date.now(), cacheEnabled(), left),
         );
@@ -260,27 +273,44 @@ export class Writer {
 
   /** @param {Open} batch */
   #logUpdates({ updates }) {
-    for (const { key, tokensUsed, model } of updates) {
-      if (this.#native.read(key) === 'null') continue;
-      this.#log.info('updated', { key: mask(key), tokensUsed, model });
+    try {
+      for (const { key, tokensUsed, model } of updates) {
+        if (this.#native.read(key) === 'null') continue;
+        this.#log.info('updated', { key: mask(key), tokensUsed, model });
+      }
+    } catch (error) {
+      // What is in the file was recorded, whatever it can't be logged for.
+      report('log failed', { error: String(error) });
     }
   }
 
   /** Has the end of the process save what is pending and release what is held, as long as there is any of it. */
   #keepForExit() {
     if (this.#pending.size === 0 && this.#hold === undefined) ending.unsaved.delete(this);
-    else ending.unsaved.set(this, () => this.#saveNow());
+    else ending.unsaved.set(this, wait => this.#saveNow(wait));
   }
 
-  /** Commits what is pending, and releases the lock. */
-  #saveNow() {
-    const deadline = elapsed() + this.#lockTimeoutMs;
+  /**
+   * Commits what is pending, and releases the lock. What can't be had without waiting for others is left for a call that
+   * waits, once.
+   *
+   * @param {boolean} wait
+   */
+  #saveNow(wait) {
+    if (wait) this.#lastMoment ??= elapsed() + this.#lockTimeoutMs;
     for (const batch of this.#pending.keys()) {
       batch.tell();
       let fault;
       do {
-        fault = this.#native.commitSync(batch.native, this.#hold, Date.now(), LONGEST_PAUSE);
-      } while (fault?.code === 'ELOCKED' && elapsed() < deadline);
+        fault = this.#native.commitSync(
+          batch.native,
+          this.#hold,
+          Date.now(),
+          wait ? LONGEST_PAUSE : 0,
+        );
+      } while (fault?.code === 'ELOCKED' && elapsed() < (this.#lastMoment ?? 0));
+      if (fault && !wait) continue;
+      this.#pending.delete(batch);
       batch.native.settle();
       if (fault) reportLoss({ fault, updates: batch.native.size() });
     }

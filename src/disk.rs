@@ -137,7 +137,7 @@ pub fn read(path: &Path, known: Option<Mark>) -> Result<Content> {
 }
 
 /// The next content of the data file, in a temporary file beside it. Dropped, it is gone. Only who has the flock makes
-/// one: see [`sweep`].
+/// one, see [`sweep`]; who makes the flock file itself can do without his.
 #[derive(Debug)]
 pub struct Replacement {
     temporary: NamedTempFile,
@@ -202,7 +202,9 @@ impl Replacement {
         } else {
             None
         };
-        let replaced = Replaced { _file: File::open(&target).ok(), size: text.len() };
+        // Windows replaces no file that is open.
+        let replaced = if cfg!(unix) { File::open(&target).ok() } else { None };
+        let replaced = Replaced { _file: replaced, size: text.len() };
         Ok(Self { temporary, target, modified, folder, replaced })
     }
 
@@ -258,7 +260,8 @@ pub fn sweep(path: &Path) -> io::Result<()> {
         let name = entry.file_name();
         let name = name.as_encoded_bytes();
         if name.starts_with(prefix.as_encoded_bytes()) && name.ends_with(TEMPORARY_SUFFIX.as_bytes()) {
-            fs::remove_file(entry.path())?;
+            // Another may be faster, and what can't be removed is in nobody's way.
+            let _ = fs::remove_file(entry.path());
         }
     }
     Ok(())

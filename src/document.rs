@@ -83,6 +83,10 @@ impl Document {
 
     /// Where the objects lie in a text that differs from this one in nothing but objects, each of which still has its key.
     fn spans_in(&self, text: &str) -> Option<Vec<Range<usize>>> {
+        if self.spans.is_empty() {
+            // It may be no document at all, but that of a file that did not exist.
+            return None;
+        }
         let mut spans = Vec::with_capacity(self.spans.len());
         let mut read = 0;
         let mut rest = text;

@@ -74,6 +74,12 @@ fn an_update_that_only_changes_objects_shares_the_index() {
 }
 
 #[test]
+fn an_update_of_no_document_is_no_document_either() {
+    assert_eq!(Document::default().updated(Vec::new()).expect_err("no data file"), "it is empty");
+    assert!(Document::default().updated(b"{\"keys\":[]}".to_vec()).is_ok());
+}
+
+#[test]
 fn tells_what_is_wrong_and_where_but_not_what_stands_there() {
     assert_eq!(fault(b""), "it is empty");
     assert_eq!(fault(b" \n"), "it is empty");

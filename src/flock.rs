@@ -144,6 +144,8 @@ impl Drop for Flock {
         // A directory that could not be removed is the next holder's, at once. If this fails, that one sweeps in vain.
         let note = Note { process: 0, since_ms: 0, ..*self.note.get_mut() };
         let _ = write_note(&self.file, &note.to_bytes());
+        // Closing alone would not do: a child that is being started may still share the file.
+        let _ = FileExt::unlock(&self.file);
     }
 }
 
@@ -187,6 +189,8 @@ fn jitter() -> f64 {
 fn open(path: &Path, data_file: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     match options.open(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         opened => return opened,

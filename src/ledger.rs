@@ -294,8 +294,14 @@ impl Ledger {
         let document = Document::parse(text.into_bytes())
             .map_err(|reason| Error::Data { path: self.source.path().to_owned(), reason })?;
         let flock = held.is_none().then(|| self.flock(patience)).transpose()?;
+        let mut directory = match &flock {
+            Some(flock) => self.lock.vacancy(flock, patience)?,
+            None => None,
+        };
         let replacement = Replacement::write(self.source.path(), document.text(), self.settings.fsync)?;
-        let directory = self.directory(flock.as_ref(), patience)?;
+        if directory.is_none() {
+            directory = self.directory(flock.as_ref(), patience)?;
+        }
         let published = self.publish(replacement, Arc::new(document), now, directory, true)?;
         published.sync().map_err(|fault| self.unsynced(&fault, false))
     }

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 
+use crate::attributes::Attributes;
 use crate::disk::{self, Mark, with_suffix};
 use crate::error::{Error, Result};
 use crate::flock::{Flock, retry};
@@ -156,55 +157,73 @@ impl Lock {
 
     /// Makes the directory; `None` if somebody else was faster.
     fn make(self: &Arc<Self>, flock: &Arc<Flock>, purpose: Purpose) -> io::Result<Option<Held>> {
-        let made = self.make_in_the_wings(flock, purpose).and_then(|ours| {
-            match rename_exclusively(&self.wings, &self.directory) {
+        let made = match self.make_in_the_wings(flock, purpose)? {
+            None => self.make_in_place(flock, purpose),
+            Some(ours) => match rename_exclusively(&self.wings, &self.directory) {
                 Ok(()) => Ok(Some(ours)),
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(None),
-                Err(e) if is_unsupported(&e) => self.make_in_place(flock),
-                Err(e) => Err(e),
-            }
-        });
-        if !matches!(made, Ok(Some(_))) {
-            // What can't be removed or unmarked now is by who comes next.
-            let _ = remove(&self.wings);
-            let _ = flock.mark(None);
-        }
+                failed => {
+                    // What can't be unmarked or removed now is by who comes next.
+                    let _ = flock.mark(None);
+                    let _ = remove(&self.wings);
+                    match failed {
+                        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+                        Err(e) if is_unsupported(&e) => self.make_in_place(flock, purpose),
+                        _ => failed.map(|()| None),
+                    }
+                }
+            },
+        };
         Ok(made?.map(|ours| self.held(flock, ours)))
     }
 
-    fn make_in_the_wings(&self, flock: &Flock, purpose: Purpose) -> io::Result<Identity> {
+    /// `None` if what somebody has left there can't be removed: it may be another user's.
+    fn make_in_the_wings(&self, flock: &Flock, purpose: Purpose) -> io::Result<Option<Identity>> {
         match fs::create_dir(&self.wings) {
-            // A holder that died left it.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                remove(&self.wings)?;
+                if remove(&self.wings).is_err() {
+                    return Ok(None);
+                }
                 fs::create_dir(&self.wings)?;
             }
             created => created?,
         }
-        if purpose == Purpose::Caller {
-            File::create_new(self.wings.join(HELD))?;
-        }
-        let ours = identity(&self.wings)?;
-        flock.mark(Some(ours.mark()))?;
-        Ok(ours)
+        self.furnish(&self.wings, flock, purpose).map(Some)
     }
 
-    /// Where no rename refuses to replace, as on NFS: a maker that dies between the two steps leaves a directory that is
-    /// taken over only after [`ABANDONED_AFTER`].
-    fn make_in_place(&self, flock: &Flock) -> io::Result<Option<Identity>> {
+    /// A maker that dies before the note leaves a directory that is taken over only after [`ABANDONED_AFTER`]. Where no
+    /// rename refuses to replace, as on NFS, there is no other way.
+    fn make_in_place(&self, flock: &Flock, purpose: Purpose) -> io::Result<Option<Identity>> {
         match fs::create_dir(&self.directory) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
             created => created?,
         }
-        let marked = identity(&self.directory).and_then(|ours| flock.mark(Some(ours.mark())).map(|()| Some(ours)));
-        // Of the two directories only one stays.
-        let _ = remove(if marked.is_ok() { &self.wings } else { &self.directory });
-        marked
+        self.furnish(&self.directory, flock, purpose).map(Some)
+    }
+
+    /// Makes a new directory what its purpose asks for, and notes it; removes it if that fails.
+    fn furnish(&self, directory: &Path, flock: &Flock, purpose: Purpose) -> io::Result<Identity> {
+        let furnished = (|| {
+            if purpose == Purpose::Caller {
+                let file = File::create_new(directory.join(HELD))?;
+                // Whoever comes next must be able to remove it.
+                let attributes = Attributes::of(&self.data_file)?;
+                attributes.give_owner(&file)?;
+                attributes.give_owner(&File::open(directory)?)?;
+            }
+            let ours = identity(directory)?;
+            flock.mark(Some(ours.mark()))?;
+            Ok(ours)
+        })();
+        if furnished.is_err() {
+            let _ = flock.mark(None);
+            let _ = remove(directory);
+        }
+        furnished
     }
 
     /// Makes the directory that stands there ours if its holder is dead.
     fn take_over(self: &Arc<Self>, flock: &Arc<Flock>, found: Identity) -> io::Result<Option<Held>> {
-        if flock.left_directory() == Some(found.mark()) {
+        if flock.left_directory().is_some_and(|left| self.is_left(left, found)) {
             return Ok(Some(self.held(flock, found)));
         }
         let since = match &mut *self.watched.lock() {
@@ -217,6 +236,15 @@ impl Lock {
         let ours = identity(&self.directory)?;
         flock.mark(Some(ours.mark()))?;
         Ok(Some(self.held(flock, ours)))
+    }
+}
+
+impl Lock {
+    /// Whether the directory that was found is the one that a note names. One with our file in it is, whenever its time was
+    /// renewed: nobody could remove it and make another.
+    fn is_left(&self, left: Mark, found: Identity) -> bool {
+        let [device, inode, _] = left;
+        left == found.mark() || [device, inode] == [found.device, found.inode] && self.directory.join(HELD).exists()
     }
 }
 
@@ -243,7 +271,9 @@ impl Drop for Held {
     fn drop(&mut self) {
         let Lock { directory, wings, .. } = &*self.lock;
         let released = match found(identity(directory)) {
-            Ok(Some(found)) if self.directory.same_directory(&found) => fs::rename(directory, wings),
+            Ok(Some(found)) if self.directory.same_directory(&found) => fs::rename(directory, wings)
+                .or_else(|_| remove(wings).and_then(|()| fs::rename(directory, wings)))
+                .or_else(|_| remove(directory)),
             // Others have taken or removed it.
             Ok(_) => Ok(()),
             Err(e) => Err(e),

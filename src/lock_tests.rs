@@ -104,15 +104,14 @@ fn where_no_rename_refuses_to_replace_the_directory_is_made_in_place() {
     let folder = tempfile::tempdir().expect("a folder");
     let dead = lock(&folder);
     let flock = dead.flock(AT_ONCE).expect("free");
-    dead.make_in_the_wings(&flock, Purpose::Commit).expect("made");
-    assert!(dead.make_in_place(&flock).expect("made").is_some());
+    assert!(dead.make_in_place(&flock, Purpose::Caller).expect("made").is_some());
     assert_eq!(names(&folder), ["apikeys.json.flock", "apikeys.json.lock"]);
     flock.die();
     drop(hold(&lock(&folder), AT_ONCE).expect("taken over"));
 
     let flock = dead.flock(AT_ONCE).expect("free");
     fs::create_dir(folder.path().join("apikeys.json.lock")).expect("made");
-    assert!(dead.make_in_place(&flock).expect("tried").is_none(), "somebody else has it");
+    assert!(dead.make_in_place(&flock, Purpose::Caller).expect("tried").is_none(), "somebody else has it");
 }
 
 #[test]
@@ -140,6 +139,34 @@ fn what_is_held_for_a_caller_is_not_removed_by_who_was_taken_for_dead() {
     assert!(fs::remove_dir(&path).is_err());
     drop(held);
     assert_eq!(names(&folder), ["apikeys.json.flock"]);
+}
+
+#[test]
+fn a_directory_is_released_whatever_lies_in_the_wings() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let held = hold(&lock(&folder), AT_ONCE).expect("free");
+    let wings = folder.path().join("apikeys.json.lock.next");
+    fs::create_dir(&wings).expect("made");
+    fs::write(wings.join("something"), "").expect("written");
+    drop(held);
+    assert_eq!(names(&folder), ["apikeys.json.flock"]);
+
+    // What can't be removed is passed over.
+    fs::write(&wings, "").expect("written");
+    drop(hold(&lock(&folder), AT_ONCE).expect("free"));
+    assert_eq!(names(&folder), ["apikeys.json.flock", "apikeys.json.lock.next"]);
+}
+
+#[test]
+fn a_renewed_directory_whose_note_is_older_is_taken_over_at_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dead = lock(&folder);
+    let flock = dead.flock(AT_ONCE).expect("free");
+    std::mem::forget(dead.directory(&flock, Purpose::Caller, AT_ONCE).expect("free"));
+    thread::sleep(Duration::from_millis(20));
+    touch(&folder.path().join("apikeys.json.lock")).expect("renewed");
+    flock.die();
+    hold(&lock(&folder), AT_ONCE).expect("taken over");
 }
 
 #[test]

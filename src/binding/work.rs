@@ -73,13 +73,23 @@ struct Updates {
     replaced: Mutex<Option<Replaced>>,
 }
 
-/// Batches that need no lock that is held, and where they belong: what the main thread commits when it ends the process, and
-/// with it the other threads.
+/// Batches that are not settled, and where they belong: what the main thread commits when it ends the process, and with it
+/// the other threads.
 static PENDING: Mutex<Vec<Pending>> = Mutex::new(Vec::new());
 
 struct Pending {
     ledger: Weak<Store>,
     updates: Weak<Updates>,
+    /// The lock that its thread holds for it, if it does.
+    hold: Option<Weak<Mutex<Slot>>>,
+}
+
+/// A lock that is held, or is about to be.
+#[derive(Default)]
+struct Slot {
+    held: Option<Held>,
+    /// Whether it was released: then it is not taken any more.
+    released: bool,
 }
 
 /// See [`Updates`].
@@ -88,15 +98,18 @@ pub struct Batch(Arc<Updates>);
 
 #[napi]
 impl Batch {
-    /// A batch for this ledger, or for who holds its lock.
+    /// A batch for this ledger, and for who holds its lock.
     #[napi(constructor)]
-    pub fn new(ledger: Option<&Ledger>) -> Self {
+    pub fn new(ledger: &Ledger, hold: Option<&Hold>) -> Self {
         let updates = Arc::<Updates>::default();
-        if let Some(ledger) = ledger {
-            let mut pending = PENDING.lock();
-            pending.retain(|batch| batch.updates.strong_count() > 0);
-            pending.push(Pending { ledger: Arc::downgrade(&ledger.0), updates: Arc::downgrade(&updates) });
-        }
+        let mut pending = PENDING.lock();
+        pending.retain(|batch| batch.updates.strong_count() > 0);
+        pending.push(Pending {
+            ledger: Arc::downgrade(&ledger.0),
+            updates: Arc::downgrade(&updates),
+            hold: hold.map(|hold| Arc::downgrade(&hold.0)),
+        });
+        drop(pending);
         Self(updates)
     }
 
@@ -140,7 +153,7 @@ pub struct Loss {
 
 /// The lock, held for JavaScript until it is released or, with its environment, gone.
 #[napi]
-pub struct Hold(Arc<Mutex<Option<Held>>>);
+pub struct Hold(Arc<Mutex<Slot>>);
 
 #[napi]
 impl Hold {
@@ -150,15 +163,18 @@ impl Hold {
         Self(Arc::default())
     }
 
+    /// Lets go of it, and of what is about to be taken.
     #[napi(catch_unwind)]
     pub fn release(&self) {
-        self.0.lock().take();
+        let mut slot = self.0.lock();
+        slot.released = true;
+        slot.held = None;
     }
 
     /// Shows others that the holder lives. What is busy under the lock is not waited for; a failure is the next one's.
     #[napi(catch_unwind)]
     pub fn refresh(&self) {
-        if let Some(held) = self.0.try_lock().as_deref_mut().and_then(Option::as_mut) {
+        if let Some(held) = self.0.try_lock().as_deref_mut().and_then(|slot| slot.held.as_mut()) {
             let _ = held.refresh();
         }
     }
@@ -185,7 +201,11 @@ impl Ledger {
     pub fn acquire(&self, hold: &Hold, left_ms: f64) -> AsyncTask<Work<()>> {
         let (ledger, hold) = (Arc::clone(&self.0), Arc::clone(&hold.0));
         Work::start(move || {
-            *hold.lock() = Some(ledger.lock(patience(left_ms))?);
+            // Locked first, so that who releases it meanwhile waits for it.
+            let mut slot = hold.lock();
+            if !slot.released {
+                slot.held = Some(ledger.lock(patience(left_ms))?);
+            }
             Ok(())
         })
     }
@@ -223,14 +243,14 @@ impl Ledger {
     pub fn commit_pending(now: f64, left_ms: f64) -> Vec<Loss> {
         let start = Instant::now();
         let pending = mem::take(&mut *PENDING.lock());
-        let pending = pending.iter().filter_map(|batch| Some((batch.ledger.upgrade()?, batch.updates.upgrade()?)));
-        pending
-            .filter_map(|(ledger, updates)| {
-                let left = duration(left_ms).saturating_sub(start.elapsed());
-                let fault = commit(&ledger, &updates, None, now, false, left).err()?;
-                Some(Loss { fault: Fault::from(&fault), updates: updates.deltas.lock().len() as u32 })
-            })
-            .collect()
+        let lost = |Pending { ledger, updates, hold }: &Pending| {
+            let (ledger, updates) = (ledger.upgrade()?, updates.upgrade()?);
+            let hold = hold.as_ref().and_then(Weak::upgrade);
+            let left = duration(left_ms).saturating_sub(start.elapsed());
+            let fault = commit(&ledger, &updates, hold.as_deref(), now, false, left).err()?;
+            Some(Loss { fault: Fault::from(&fault), updates: updates.deltas.lock().len() as u32 })
+        };
+        pending.iter().filter_map(lost).collect()
     }
 
     /// Replaces the file, under the lock that is held or one of its own.
@@ -251,9 +271,9 @@ impl Ledger {
 }
 
 /// Runs `f` with what is held, if anything.
-fn with<T>(hold: Option<&Mutex<Option<Held>>>, f: impl FnOnce(Option<&Held>) -> T) -> T {
+fn with<T>(hold: Option<&Mutex<Slot>>, f: impl FnOnce(Option<&Held>) -> T) -> T {
     match hold {
-        Some(hold) => f(hold.lock().as_ref()),
+        Some(hold) => f(hold.lock().held.as_ref()),
         None => f(None),
     }
 }
@@ -262,7 +282,7 @@ fn with<T>(hold: Option<&Mutex<Option<Held>>>, f: impl FnOnce(Option<&Held>) -> 
 fn commit(
     ledger: &Store,
     updates: &Updates,
-    hold: Option<&Mutex<Option<Held>>>,
+    hold: Option<&Mutex<Slot>>,
     now: f64,
     fill: bool,
     patience: Duration,
