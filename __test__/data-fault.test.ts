@@ -248,3 +248,15 @@ describe.skipIf(!pipes)(`a pipe in place of the file${pipes ? '' : ' (skipped: n
     await expectMended(ledger);
   });
 });
+
+it('a file that is empty where there was none: calls reject with EDATA, until it is filled', async () => {
+  const { readApiKeys, updateApiKeyUsage, file } = await open();
+  expect(await readApiKeys()).toEqual({ keys: [] });
+  save(file, '');
+  expect((await rejection(updateApiKeyUsage('a', 5, 'model'))).code).toBe('EDATA');
+  expect((await rejection(readApiKeys())).code).toBe('EDATA');
+  expect(readFileSync(file, 'utf8')).toBe('');
+  save(file, [sampleKey('a')]);
+  await updateApiKeyUsage('a', 5, 'model');
+  expect(inFile(file, 'a').total_lifetime_tokens).toBe(5);
+});

@@ -235,3 +235,49 @@ describe.each(ends)('a process that comes to %s while others have the lock', (_,
     expect(leftovers(file)).toEqual([]);
   });
 });
+
+describe('an exit while one instance of the module has the lock', () => {
+  it('leaves the usage that was recorded by another in the file, without waiting', async () => {
+    const { file } = await open([sampleKey('a')]);
+    const code = `
+      const other = await import(${JSON.stringify(`${PACKAGE}?other`)});
+      void ledger.updateApiKeyUsage('a', 1, 'model');
+      await ledger.flush();
+      await new Promise(entered => void other.withLock(() => new Promise(entered)));
+      void ledger.updateApiKeyUsage('a', 5, 'model');
+      await new Promise(resolve => setTimeout(resolve, 50));
+      process.exit(3);
+    `;
+    const {
+      stdout,
+      stderr,
+      code: status,
+    } = await script(code, {
+      DATA_FILE: file,
+      LOCK_TIMEOUT_MS: '1000',
+    }).ended;
+    expect({ stdout, stderr, status }).toEqual({ stdout: '', stderr: '', status: 3 });
+    expect(inFile(file, 'a').total_lifetime_tokens).toBe(6);
+    expect(leftovers(file)).toEqual([]);
+  });
+
+  it.each(Array.from({ length: 8 }, (_, n) => n * 20))(
+    'that it is just taking, leaves none (%i µs later)',
+    async microseconds => {
+      const { file } = await open([sampleKey('a')]);
+      const code = `
+        await ledger.readApiKeys();
+        setTimeout(() => {
+          void ledger.withLock(async () => {});
+          const end = performance.now() + ${microseconds} / 1000;
+          void Promise.resolve().then(() => {
+            while (performance.now() < end);
+            process.exit(0);
+          });
+        }, 1);
+      `;
+      expect((await script(code, { DATA_FILE: file }).ended).code).toBe(0);
+      expect(leftovers(file)).toEqual([]);
+    },
+  );
+});

@@ -28,6 +28,20 @@ describe('withLock', () => {
     expect(await withLock(async () => {})).toBeUndefined();
   });
 
+  it('does not keep what a nested one left over waiting', async () => {
+    const { withLock, updateApiKeyUsage, file } = await open([sampleKey('a')], {
+      LOCK_TIMEOUT_MS: '1000',
+    });
+    await withLock(async () => {
+      let left = Promise.resolve();
+      await withLock(async () => {
+        left = sleep(20).then(() => updateApiKeyUsage('a', 5, 'model'));
+      });
+      await left;
+    });
+    expect(inFile(file, 'a').total_lifetime_tokens).toBe(5);
+  });
+
   it('rejects with what fn throws, and lets go of the lock', async () => {
     const { withLock, file } = await open([]);
     const reason = new Error('mine');

@@ -2,7 +2,17 @@
 import { existsSync, readFileSync, renameSync, statSync } from 'node:fs';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { ApiKey, UsageWindow } from '../index.js';
-import { cleanUp, clock, inFile, open, parsed, print, sampleKey, save } from './helpers.ts';
+import {
+  captureLog,
+  cleanUp,
+  clock,
+  inFile,
+  open,
+  parsed,
+  print,
+  sampleKey,
+  save,
+} from './helpers.ts';
 
 afterEach(cleanUp);
 
@@ -379,4 +389,12 @@ describe('what others write meanwhile', () => {
     expect(parsed(file).keys).toEqual([sampleKey('other')]);
     expect(await findApiKey('revoked')).toBeNull();
   });
+});
+
+it('a log that fails rejects no update that is in the file', async () => {
+  const { updateApiKeyUsage, file } = await open([sampleKey('a')], { CACHE_LOG_LEVEL: 'info' });
+  const lines = captureLog();
+  await updateApiKeyUsage('a', 5, 10n as unknown as string);
+  expect(inFile(file, 'a').total_lifetime_tokens).toBe(5);
+  expect(lines.filter(line => line.startsWith('[cache] log failed')).length).toBe(1);
 });
