@@ -236,6 +236,27 @@ describe.each(ends)('a process that comes to %s while others have the lock', (_,
   });
 });
 
+describe.each([0, 1000])(
+  'usage that is recorded in exit listeners, with %i calls pending',
+  pending => {
+    it('is in the file, all of it', async () => {
+      const { file } = await open([sampleKey('a')]);
+      const code = `
+      process.on('exit', () => {
+        void ledger.updateApiKeyUsage('a', 10_000, 'model');
+        void ledger.updateApiKeyUsage('a', 100_000, 'model');
+      });
+      await ledger.updateApiKeyUsage('a', 1, 'model');
+      for (let n = 0; n < ${pending}; n++) void ledger.updateApiKeyUsage('a', 1, 'model');
+      process.exit(3);
+    `;
+      expect((await script(code, { DATA_FILE: file }).ended).code).toBe(3);
+      expect(inFile(file, 'a').total_lifetime_tokens).toBe(110_001 + pending);
+      expect(leftovers(file)).toEqual([]);
+    });
+  },
+);
+
 describe('an exit while one instance of the module has the lock', () => {
   it('leaves the usage that was recorded by another in the file, without waiting', async () => {
     const { file } = await open([sampleKey('a')]);

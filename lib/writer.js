@@ -102,9 +102,18 @@ class Scope {
     return result;
   }
 
-  /** Resolves when nothing is enqueued any more. */
-  async idle() {
+  /** Waits until nothing is enqueued any more, and ends: from then on calls belong to what is outside. */
+  async end() {
     while (this.queued > 0) await this.#tail;
+    this.ended = true;
+  }
+
+  /** @param {Scope} scope */
+  isWithin(scope) {
+    /** @type {Scope | undefined} */
+    let inner = this;
+    while (inner !== undefined && inner !== scope) inner = inner.outer;
+    return inner === scope;
   }
 }
 
@@ -206,9 +215,7 @@ export class Writer {
   async flush() {
     const scope = this.#scope();
     // Inside `withLock`, what waits for the lock can't be waited for.
-    const due = [...this.#pending].filter(
-      ([, recorder]) => scope === this.#outside || recorder === scope,
-    );
+    const due = [...this.#pending].filter(([, recorder]) => recorder.isWithin(scope));
     const outcomes = await Promise.allSettled(due.map(([batch]) => batch.promise));
     for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
   }
@@ -226,8 +233,7 @@ export class Writer {
       return await this.#inside.run(scope, fn);
     } finally {
       // What was called inside without being awaited still runs under the lock.
-      await scope.idle();
-      scope.ended = true;
+      await scope.end();
     }
   }
 
@@ -298,21 +304,19 @@ export class Writer {
    */
   #saveNow(wait) {
     if (wait) this.#lastMoment ??= elapsed() + this.#lockTimeoutMs;
-    for (const batch of this.#pending.keys()) {
+    for (const [batch, scope] of this.#pending) {
       batch.tell();
+      const updates = batch.native.size();
       let fault;
       do {
-        fault = this.#native.commitSync(
-          batch.native,
-          this.#hold,
-          Date.now(),
-          wait ? LONGEST_PAUSE : 0,
-        );
+        const patience = wait ? LONGEST_PAUSE : 0;
+        fault = this.#native.commitSync(batch.native, this.#hold, Date.now(), patience);
       } while (fault?.code === 'ELOCKED' && elapsed() < (this.#lastMoment ?? 0));
-      if (fault && !wait) continue;
+      if (fault?.code === 'ELOCKED' && !wait) continue;
       this.#pending.delete(batch);
+      if (scope.open === batch) scope.open = undefined;
       batch.native.settle();
-      if (fault) reportLoss({ fault, updates: batch.native.size() });
+      if (fault) reportLoss({ fault, updates });
     }
     this.#hold?.release();
   }

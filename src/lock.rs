@@ -205,10 +205,12 @@ impl Lock {
         let furnished = (|| {
             if purpose == Purpose::Caller {
                 let file = File::create_new(directory.join(HELD))?;
-                // Whoever comes next must be able to remove it.
-                let attributes = Attributes::of(&self.data_file)?;
-                attributes.give_owner(&file)?;
-                attributes.give_owner(&File::open(directory)?)?;
+                if cfg!(unix) {
+                    // Whoever comes next must be able to remove it.
+                    let attributes = Attributes::of(&self.data_file)?;
+                    attributes.give_owner(&file)?;
+                    attributes.give_owner(&File::open(directory)?)?;
+                }
             }
             let ours = identity(directory)?;
             flock.mark(Some(ours.mark()))?;
@@ -244,7 +246,8 @@ impl Lock {
     /// renewed: nobody could remove it and make another.
     fn is_left(&self, left: Mark, found: Identity) -> bool {
         let [device, inode, _] = left;
-        left == found.mark() || [device, inode] == [found.device, found.inode] && self.directory.join(HELD).exists()
+        let kept = || [HELD, ADOPTED].iter().any(|name| self.directory.join(name).exists());
+        left == found.mark() || [device, inode] == [found.device, found.inode] && kept()
     }
 }
 
@@ -273,7 +276,7 @@ impl Drop for Held {
         let released = match found(identity(directory)) {
             Ok(Some(found)) if self.directory.same_directory(&found) => fs::rename(directory, wings)
                 .or_else(|_| remove(wings).and_then(|()| fs::rename(directory, wings)))
-                .or_else(|_| remove(directory)),
+                .or_else(|e| if directory.join(ADOPTED).exists() { Err(e) } else { remove(directory) }),
             // Others have taken or removed it.
             Ok(_) => Ok(()),
             Err(e) => Err(e),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use napi::bindgen_prelude::{AsyncTask, Either, Float64Array, ToNapiValue, TypeName};
+use napi::bindgen_prelude::{AsyncTask, Either, ToNapiValue, TypeName};
 use napi::{Env, Error, Result, Task};
 use napi_derive::napi;
 use parking_lot::Mutex;
@@ -115,7 +115,7 @@ impl Batch {
 
     /// Adds uses of keys: finite tokens, at a time in milliseconds, one pair of numbers for each.
     #[napi(catch_unwind)]
-    pub fn add(&self, keys: Keys, numbers: Float64Array) {
+    pub fn add(&self, keys: Keys, numbers: &[f64]) {
         let uses = numbers.chunks_exact(2).map(|pair| Use { tokens: pair[0], at: pair[1] as i64 });
         self.0.deltas.lock().extend(keys.0.into_iter().zip(uses).map(|(key, used)| Delta { key, used }));
     }
