@@ -144,8 +144,6 @@ impl Drop for Flock {
         // A directory that could not be removed is the next holder's, at once. If this fails, that one sweeps in vain.
         let note = Note { process: 0, since_ms: 0, ..*self.note.get_mut() };
         let _ = write_note(&self.file, &note.to_bytes());
-        // Closing alone would not do: a child that is being started may still share the file.
-        let _ = FileExt::unlock(&self.file);
     }
 }
 
