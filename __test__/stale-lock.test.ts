@@ -83,6 +83,18 @@ function adopter(file: string): Child {
   );
 }
 
+/** Wakes a stopped holder while another process holds the lock. Gives how it ended, and whether the lock still stood. */
+async function wake(old: Child, file: string) {
+  const holder = adopter(file);
+  await holder.prints('adopted');
+  old.kill('SIGCONT');
+  const ended = await old.ended;
+  const held = existsSync(`${file}.lock`);
+  go(file);
+  await holder.ended;
+  return { file, ended, held };
+}
+
 const scenarios = {
   async dead() {
     const { file, since } = locked();
@@ -114,31 +126,17 @@ const scenarios = {
   },
 
   async wokenWhileAdopted() {
-    const { file, lock } = locked();
+    const { file } = locked();
     const old = await stoppedOldHolder(file);
-    const holder = adopter(file);
-    await holder.prints('adopted');
-    old.kill('SIGCONT');
-    const ended = await old.ended;
-    const held = existsSync(lock);
-    go(file);
-    await holder.ended;
-    return { file, ended, held };
+    return wake(old, file);
   },
 
   async wokenLater() {
-    const { file, lock } = locked();
+    const { file } = locked();
     const old = await stoppedOldHolder(file);
     const update = `await ledger.updateApiKeyUsage('a', 5, 'model');`;
     expect((await script(update, { DATA_FILE: file }).ended).code).toBe(0);
-    const holder = adopter(file);
-    await holder.prints('adopted');
-    old.kill('SIGCONT');
-    const ended = await old.ended;
-    const held = existsSync(lock);
-    go(file);
-    await holder.ended;
-    return { file, ended, held };
+    return wake(old, file);
   },
 
   async two() {

@@ -1,22 +1,26 @@
 // Many updates in flight on 1000 keys, synced: time per update, and that none of them is lost.
-import { readFileSync } from 'node:fs';
-import { check, finish, inTurn, load, makeData, type Row, show } from './measure.ts';
-import { openRival, type Updater } from './rival.ts';
+import {
+  check,
+  finish,
+  inTurn,
+  load,
+  makeData,
+  type Row,
+  show,
+  total,
+  type Updater,
+  updaterOf,
+} from './measure.ts';
+import { openRival } from './rival.ts';
 
 const TURNS = 21;
 const data = makeData(1000);
 const keys = data.keys.map(({ key }) => key);
-const start = data.keys.reduce((sum, key) => sum + key.total_lifetime_tokens, 0);
+const start = total(data);
 
 const storage = await load('keyledger', 'flight');
 await storage.writeApiKeys(data);
-const ours: Updater = {
-  update: key => storage.updateApiKeyUsage(key, 1, 'glm-4.7'),
-  total: () => {
-    const { keys } = JSON.parse(readFileSync(storage.file, 'utf8')) as typeof data;
-    return keys.reduce((sum, key) => sum + key.total_lifetime_tokens, 0);
-  },
-};
+const ours = updaterOf(storage);
 const theirs = await openRival('flight', data);
 const made = new Map([ours, theirs].map(updater => [updater, 0]));
 

@@ -1,5 +1,5 @@
 // What the benchmarks share: data, two implementations side by side, medians and tables.
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
@@ -36,6 +36,27 @@ export async function load(
   storage.apiKeyCache.clear();
   storage.apiKeyCache.resetStats();
   return { ...storage, file };
+}
+
+/** What the benchmarks of writing time. */
+export interface Updater {
+  /** Adds one token to a key's usage. */
+  update(key: string): Promise<unknown>;
+  /** The sum of all lifetime totals, as they are stored. */
+  total(): number;
+}
+
+/** The same of one of the two. */
+export function updaterOf(storage: Storage & { file: string }): Updater {
+  return {
+    update: key => storage.updateApiKeyUsage(key, 1, 'glm-4.7'),
+    total: () => total(JSON.parse(readFileSync(storage.file, 'utf8'))),
+  };
+}
+
+/** The sum of all lifetime totals. */
+export function total({ keys }: Keyledger.ApiKeysData): number {
+  return keys.reduce((sum, key) => sum + key.total_lifetime_tokens, 0);
 }
 
 let seed = 1;

@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { check, finish, folder, inTurn, makeData, type Row } from './measure.ts';
+import { check, finish, folder, inTurn, makeData, type Row, total } from './measure.ts';
 
 const PROCESSES = 4;
 const TURNS = 5;
@@ -51,9 +51,6 @@ async function rate(recorders: Recorder[], inFlight: number): Promise<number> {
   }
   return sum;
 }
-
-const total = ({ keys }: typeof data) =>
-  keys.reduce((sum, key) => sum + key.total_lifetime_tokens, 0);
 
 const recorders = Array.from({ length: PROCESSES }, start);
 const rows: Row[] = [];

@@ -9,19 +9,12 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import type { RootDatabase } from 'lmdb';
 import type { ApiKey, ApiKeysData } from '../index.js';
-import { check, folder } from './measure.ts';
+import { check, folder, type Updater } from './measure.ts';
 
 // Its ES module does not find its addon on every runtime.
 const { open } = createRequire(import.meta.url)('lmdb') as typeof import('lmdb');
 
 const WINDOW_MS = 5 * 60 * 60 * 1000;
-
-/** What the benchmarks time. */
-export interface Updater {
-  update(key: string): Promise<unknown>;
-  /** The sum of all lifetime totals, as they are stored. */
-  total(): number;
-}
 
 /** A database of its own with these records. */
 export async function openRival(run: string, data: ApiKeysData): Promise<Updater> {

@@ -1,5 +1,4 @@
 // Updates one at a time: each waits for the one before. keyledger syncs, and so does lmdb; the baseline does not.
-import { readFileSync } from 'node:fs';
 import {
   check,
   compare,
@@ -8,10 +7,11 @@ import {
   load,
   makeData,
   type Row,
-  type Storage,
   show,
+  total,
+  updaterOf,
 } from './measure.ts';
-import { openRival, type Updater } from './rival.ts';
+import { openRival } from './rival.ts';
 
 const rows: Row[] = [];
 
@@ -21,22 +21,15 @@ for (const { count, turns, updates, synced, unsynced } of [
 ]) {
   const data = makeData(count);
   const keys = data.keys.map(({ key }) => key);
-  const start = data.keys.reduce((sum, key) => sum + key.total_lifetime_tokens, 0);
+  const start = total(data);
 
-  const over = (storage: Storage & { file: string }): Updater => ({
-    update: key => storage.updateApiKeyUsage(key, 1, 'glm-4.7'),
-    total: () => {
-      const { keys } = JSON.parse(readFileSync(storage.file, 'utf8')) as typeof data;
-      return keys.reduce((sum, key) => sum + key.total_lifetime_tokens, 0);
-    },
-  });
   const storages = [
     await load('keyledger', `single-${count}`, { DATA_FSYNC: 'true' }),
     await load('baseline', `single-${count}`),
     await load('keyledger', `single-${count}-unsynced`, { DATA_FSYNC: 'false' }),
   ];
   for (const storage of storages) await storage.writeApiKeys(data);
-  const updaters = [...storages.map(over), await openRival(`single-${count}`, data)];
+  const updaters = [...storages.map(updaterOf), await openRival(`single-${count}`, data)];
 
   /** Microseconds per update. */
   const measures = updaters.map(updater => {

@@ -4,6 +4,8 @@ use std::fs::{self, File, Metadata};
 use std::io;
 use std::path::Path;
 
+use crate::error::found;
+
 /// The mode of a file that replaces none.
 #[cfg(unix)]
 const PRIVATE: u32 = 0o600;
@@ -15,11 +17,7 @@ pub struct Attributes(Option<Metadata>);
 impl Attributes {
     /// Those of the file at `path`.
     pub fn of(path: &Path) -> io::Result<Self> {
-        match fs::metadata(path) {
-            Ok(metadata) => Ok(Self(Some(metadata))),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Self(None)),
-            Err(e) => Err(e),
-        }
+        found(fs::metadata(path)).map(Self)
     }
 }
 

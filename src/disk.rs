@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tempfile::NamedTempFile;
 
 use crate::attributes::Attributes;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, found};
 
 /// A clock tick of the file system is at most this long. Two saves within one tick may look the same, so a file that
 /// changed less than this before it was read is not trusted to be what was read.
@@ -86,11 +86,8 @@ fn since_1970_ns(time: SystemTime) -> i128 {
 
 /// What the file is now. One system call.
 pub fn look(path: &Path) -> Result<Seen> {
-    match fs::metadata(path) {
-        Ok(metadata) => Ok(Seen::File(Fingerprint::of(&metadata))),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Seen::Missing),
-        Err(e) => Err(Error::system("look at", path, &e)),
-    }
+    let metadata = found(fs::metadata(path)).map_err(|e| Error::system("look at", path, &e))?;
+    Ok(metadata.map_or(Seen::Missing, |metadata| Seen::File(Fingerprint::of(&metadata))))
 }
 
 /// The content of the file, `None` where there is none.
@@ -108,16 +105,13 @@ pub struct Content {
 pub fn read(path: &Path, known: Option<Mark>) -> Result<Content> {
     let fault = |e: io::Error| Error::system("read", path, &e);
     // Opening a pipe would wait for its writer.
-    match fs::metadata(path) {
-        Ok(metadata) if metadata.is_dir() => return Err(fault(io::ErrorKind::IsADirectory.into())),
-        Ok(metadata) if !metadata.is_file() => {
+    match found(fs::metadata(path)).map_err(fault)? {
+        None => return Ok(Content { bytes: None, seen: Seen::Missing, trusted: true }),
+        Some(metadata) if metadata.is_dir() => return Err(fault(io::ErrorKind::IsADirectory.into())),
+        Some(metadata) if !metadata.is_file() => {
             return Err(Error::Data { path: path.to_owned(), reason: "it is not a regular file".into() });
         }
-        Ok(_) => {}
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            return Ok(Content { bytes: None, seen: Seen::Missing, trusted: true });
-        }
-        Err(e) => return Err(fault(e)),
+        Some(_) => {}
     }
     let mut file = File::open(path).map_err(fault)?;
     loop {
@@ -151,11 +145,9 @@ pub struct Replacement {
 /// A content that has been put in the place of the data file.
 #[derive(Debug)]
 pub struct Published {
-    /// What the data file is now,
+    /// What the data file is now.
     pub seen: Seen,
-    /// if that can be trusted.
-    pub trusted: bool,
-    /// The same for other processes, if it can.
+    /// The same for other processes, if that can be trusted.
     pub mark: Option<Mark>,
     folder: Option<File>,
     /// The file that was there before.
@@ -214,12 +206,11 @@ impl Replacement {
         let file = persist(temporary, &target).map_err(|e| Error::system("replace", &target, &e))?;
         let Ok(metadata) = file.metadata() else {
             // It is in place all the same: the next look reads it.
-            return Ok(Published { seen: Seen::Missing, trusted: false, mark: None, folder, replaced });
+            return Ok(Published { seen: Seen::Missing, mark: None, folder, replaced });
         };
         let fingerprint = Fingerprint::of(&metadata);
-        let trusted = fingerprint.modified_ns == since_1970_ns(modified);
-        let mark = trusted.then(|| fingerprint.mark());
-        Ok(Published { seen: Seen::File(fingerprint), trusted, mark, folder, replaced })
+        let mark = (fingerprint.modified_ns == since_1970_ns(modified)).then(|| fingerprint.mark());
+        Ok(Published { seen: Seen::File(fingerprint), mark, folder, replaced })
     }
 }
 
@@ -250,21 +241,19 @@ pub fn temporary_file(target: &Path) -> io::Result<NamedTempFile> {
         .map_err(|e| number.map_or(e, io::Error::from_raw_os_error))
 }
 
-/// Removes the temporary files that processes which died have left beside the data file. Only for who has the flock: a
-/// temporary file of anybody else's is a dead one's.
-pub fn sweep(path: &Path) -> io::Result<()> {
-    let target = real_path(path).map_err(|_| io::ErrorKind::NotFound)?;
+/// Removes the temporary files that processes which died have left beside the data file, as far as it can: they are in
+/// nobody's way. Only for who has the flock: a temporary file of anybody else's is a dead one's.
+pub fn sweep(path: &Path) {
+    let Ok(target) = real_path(path) else { return };
+    let Ok(entries) = fs::read_dir(folder_of(&target)) else { return };
     let prefix = temporary_prefix(&target);
-    for entry in fs::read_dir(folder_of(&target))? {
-        let entry = entry?;
+    for entry in entries.flatten() {
         let name = entry.file_name();
         let name = name.as_encoded_bytes();
         if name.starts_with(prefix.as_encoded_bytes()) && name.ends_with(TEMPORARY_SUFFIX.as_bytes()) {
-            // Another may be faster, and what can't be removed is in nobody's way.
             let _ = fs::remove_file(entry.path());
         }
     }
-    Ok(())
 }
 
 const TEMPORARY_SUFFIX: &str = ".tmp";

@@ -116,6 +116,15 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// What is not there is no fault.
+pub fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
 /// The system's words, without the number that Rust puts behind them.
 fn words_of(source: &io::Error) -> String {
     let words = source.to_string();

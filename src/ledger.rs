@@ -8,7 +8,6 @@
 //! and each entry is compared with the new text when it is next asked for.
 
 use std::fs;
-use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -195,8 +194,7 @@ impl Ledger {
     fn flock(&self, patience: Duration) -> Result<Arc<Flock>> {
         let flock = self.lock.flock(patience)?;
         if flock.is_inherited() || !self.swept.swap(true, Ordering::Relaxed) {
-            // What can't be removed is in nobody's way.
-            let _ = disk::sweep(self.source.path());
+            disk::sweep(self.source.path());
         }
         Ok(flock)
     }
@@ -222,12 +220,10 @@ impl Ledger {
         let flock = flock.as_ref();
         for attempt in 1.. {
             // What is built while others have the directory is mostly built in vain.
-            let mut directory = match flock {
-                Some(flock) if attempt > OPTIMISTIC_TRIES => {
-                    Some(self.lock.directory(flock, Purpose::Commit, patience)?)
-                }
-                Some(flock) => self.lock.vacancy(flock, patience)?,
-                None => None,
+            let mut directory = if attempt > OPTIMISTIC_TRIES {
+                self.directory(flock, patience)?
+            } else {
+                self.vacancy(flock, patience)?
             };
             committed.reloaded |= self.source.load(now, flock.and_then(|flock| flock.left_content()))?;
             let Some(base) = self.source.state().read.clone() else { break };
@@ -242,12 +238,12 @@ impl Ledger {
             let ours = Arc::new(document);
             let published = self.publish(replacement, Arc::clone(&ours), now, directory, false)?;
             self.fill(&changed, now, !fill);
-            if let Err(unsynced) = published.sync() {
-                let taken_back = self.take_back(&ours, &base.document, flock, now, patience);
-                if taken_back.is_err() {
-                    deltas.clear();
+            if let Err(fault) = published.sync() {
+                if self.take_back(&ours, &base.document, flock, now, patience).unwrap_or(false) {
+                    return Err(Error::system("sync the folder of", self.source.path(), &fault));
                 }
-                return Err(self.unsynced(&unsynced, taken_back.is_ok()));
+                deltas.clear();
+                return Err(Error::unsynced(self.source.path(), &fault));
             }
             deltas.clear();
             committed.replaced = published.replaced;
@@ -256,7 +252,7 @@ impl Ledger {
         Ok(committed)
     }
 
-    /// Puts the content before a commit back, unless somebody has changed the file since.
+    /// Puts the content before a commit back, unless somebody has changed the file since. Gives whether it did.
     fn take_back(
         &self,
         ours: &Document,
@@ -264,20 +260,21 @@ impl Ledger {
         flock: Option<&Arc<Flock>>,
         now: f64,
         patience: Duration,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let replacement = Replacement::write(self.source.path(), before.text(), self.settings.fsync)?;
         let directory = self.directory(flock, patience)?;
         self.load(now)?;
         if self.source.state().read.as_ref().is_none_or(|read| read.document.text() != ours.text()) {
-            return Err(Error::Unsynced { path: self.source.path().to_owned(), reason: "it has changed".into() });
+            return Ok(false);
         }
         // The folder can't be synced: that was the fault.
-        self.publish(replacement, Arc::clone(before), now, directory, true).map(drop)
+        self.publish(replacement, Arc::clone(before), now, directory, true)?;
+        Ok(true)
     }
 
-    fn unsynced(&self, fault: &io::Error, taken_back: bool) -> Error {
-        let path = self.source.path();
-        if taken_back { Error::system("sync the folder of", path, fault) } else { Error::unsynced(path, fault) }
+    /// Waits, for who has the flock, until nobody has the lock directory. One that had to be taken over is held.
+    fn vacancy(&self, flock: Option<&Arc<Flock>>, patience: Duration) -> Result<Option<Held>> {
+        flock.map_or(Ok(None), |flock| self.lock.vacancy(flock, patience))
     }
 
     /// The lock directory for who has the flock, and not both already.
@@ -294,16 +291,14 @@ impl Ledger {
         let document = Document::parse(text.into_bytes())
             .map_err(|reason| Error::Data { path: self.source.path().to_owned(), reason })?;
         let flock = held.is_none().then(|| self.flock(patience)).transpose()?;
-        let mut directory = match &flock {
-            Some(flock) => self.lock.vacancy(flock, patience)?,
-            None => None,
-        };
+        let flock = flock.as_ref();
+        let mut directory = self.vacancy(flock, patience)?;
         let replacement = Replacement::write(self.source.path(), document.text(), self.settings.fsync)?;
         if directory.is_none() {
-            directory = self.directory(flock.as_ref(), patience)?;
+            directory = self.directory(flock, patience)?;
         }
         let published = self.publish(replacement, Arc::new(document), now, directory, true)?;
-        published.sync().map_err(|fault| self.unsynced(&fault, false))
+        published.sync().map_err(|fault| Error::unsynced(self.source.path(), &fault))
     }
 
     /// Puts a replacement in the place of the file, lets go of the lock directory, and takes note of what the file holds
@@ -323,7 +318,7 @@ impl Ledger {
         }
         let mut state = self.source.state_mut();
         state.generation += u64::from(other);
-        let snapshot = Snapshot { document, seen: published.seen, trusted: published.trusted };
+        let snapshot = Snapshot { document, seen: published.seen, trusted: published.mark.is_some() };
         let put = state.put(snapshot, version);
         drop(state);
         if put.is_err() {

@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 
 use crate::attributes::Attributes;
 use crate::disk::{self, Mark, with_suffix};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, found};
 use crate::flock::{Flock, retry};
 
 /// How long a lock directory of the old protocol must stay the same until its holder counts as dead.
@@ -239,9 +239,7 @@ impl Lock {
         flock.mark(Some(ours.mark()))?;
         Ok(Some(self.held(flock, ours)))
     }
-}
 
-impl Lock {
     /// Whether the directory that was found is the one that a note names. One with our file in it is, whenever its time was
     /// renewed: nobody could remove it and make another.
     fn is_left(&self, left: Mark, found: Identity) -> bool {
@@ -293,15 +291,6 @@ impl Drop for Held {
 /// Removes a lock directory, with what its holder may have put into it.
 fn remove(directory: &Path) -> io::Result<()> {
     fs::remove_dir(directory).or_else(|_| fs::remove_dir_all(directory))
-}
-
-/// What is gone by the time that we look is no fault.
-fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e),
-    }
 }
 
 fn is_unsupported(e: &io::Error) -> bool {

@@ -152,15 +152,15 @@ pub struct Loss {
 }
 
 /// The lock, held for JavaScript until it is released or, with its environment, gone.
+#[derive(Default)]
 #[napi]
 pub struct Hold(Arc<Mutex<Slot>>);
 
 #[napi]
 impl Hold {
     #[napi(constructor)]
-    #[allow(clippy::new_without_default, reason = "only JavaScript makes one")]
     pub fn new() -> Self {
-        Self(Arc::default())
+        Self::default()
     }
 
     /// Lets go of it, and of what is about to be taken.
