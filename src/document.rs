@@ -2,18 +2,13 @@
 //!
 //! Nothing here is parsed further than that: what the file holds and how it is written belongs to its owner.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
-use std::collections::hash_map::{Entry, RandomState};
-use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::error::Category;
-use serde_json::value::RawValue;
+use serde::de::IgnoredAny;
 
-use crate::text::{self, Text};
+use crate::index::Index;
+use crate::split::{Element, Objects, Split};
 
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 
@@ -24,7 +19,7 @@ pub struct Document {
     /// Where the objects lie, in the order of the file.
     spans: Vec<Range<usize>>,
     /// Key to its number in `spans`. Shared by all documents with the same keys in the same places.
-    index: Arc<HashMap<Box<[u8]>, usize, RandomState>>,
+    index: Arc<Index>,
 }
 
 impl Document {
@@ -39,28 +34,8 @@ impl Document {
         if text.trim_ascii().is_empty() {
             return Err("it is empty".into());
         }
-        let json = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text);
-        let file = serde_json::from_str::<File>(json).map_err(|e| match e.classify() {
-            // Its own words would show what stands there: a key, perhaps.
-            Category::Data => {
-                format!("it is no object with an array `keys`, at line {} column {}", e.line(), e.column())
-            }
-            _ => e.to_string(),
-        })?;
-        if file.doubtful {
-            serde_json::from_str::<IgnoredAny>(json).map_err(|e| e.to_string())?;
-        }
-        let offset = json.as_ptr() as usize;
-        let mark = text.len() - json.len();
-        let mut spans = Vec::with_capacity(file.objects.len());
-        let mut index = HashMap::with_capacity(file.objects.len());
-        for (key, object) in file.objects {
-            let start = object.as_ptr() as usize - offset + mark;
-            if let Entry::Vacant(place) = index.entry(key.into_owned().into_boxed_slice()) {
-                place.insert(spans.len());
-                spans.push(start..start + object.len());
-            }
-        }
+        let mut split = Split::new(&text, mark_of(&text).len());
+        let Some(Objects { spans, index }) = split.file() else { return Err(fault(&text, split.at())) };
         Ok(Self { text, spans, index: Arc::new(index) })
     }
 
@@ -97,13 +72,11 @@ impl Document {
             rest = if let Some(behind) = rest.strip_prefix(object) {
                 behind
             } else {
-                let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Key>();
-                let key = values.next()?.ok()?;
-                let end = values.byte_offset();
-                if key.doubtful || !rest.starts_with('{') || self.position(&key.decode()?) != Some(position) {
+                let Element { key, span } = Split::new(text, start).element()?;
+                if span.start != start || self.position(&key?) != Some(position) {
                     return None;
                 }
-                &rest[end..]
+                &text[span.end..]
             };
             spans.push(start..text.len() - rest.len());
             read = span.end;
@@ -120,13 +93,13 @@ impl Document {
     /// The text without a byte order mark, which `JSON.parse` does not take.
     #[must_use]
     pub fn json(&self) -> &str {
-        self.text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&self.text)
+        &self.text[mark_of(&self.text).len()..]
     }
 
     /// The number of the first object that has this key.
     #[must_use]
     pub fn position(&self, key: &[u8]) -> Option<usize> {
-        self.index.get(key).copied()
+        self.index.position(key)
     }
 
     /// The text of an object, by its number.
@@ -144,9 +117,7 @@ impl Document {
     /// The first keys, in the order of the file.
     #[must_use]
     pub fn first(&self, limit: usize) -> Vec<&[u8]> {
-        let mut found: Vec<_> = self.index.iter().filter(|(_, position)| **position < limit).collect();
-        found.sort_unstable_by_key(|(_, position)| **position);
-        found.into_iter().map(|(key, _)| &**key).collect()
+        (0..limit.min(self.index.len())).map(|position| self.index.key(position)).collect()
     }
 
     /// The same document with other texts for some objects: numbers, ascending, with their new texts.
@@ -175,109 +146,19 @@ impl Document {
     }
 }
 
-/// What a data file is: an object with an array `keys`.
-struct File<'a> {
-    objects: Vec<(Cow<'a, [u8]>, &'a str)>,
-    /// Whether a field's name holds a control character. JSON wants it escaped, but `serde_json` lets it pass in what it
-    /// reads as bytes.
-    doubtful: bool,
+/// The byte order mark, if there is one.
+fn mark_of(text: &str) -> &str {
+    if text.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK } else { "" }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for File<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Top;
-        impl<'de> Visitor<'de> for Top {
-            type Value = File<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("an object with an array `keys`")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut objects = None;
-                let mut doubtful = false;
-                while let Some(name) = map.next_key::<Text>()? {
-                    doubtful |= name.0.iter().any(u8::is_ascii_control);
-                    if &*name.0 == b"keys" {
-                        objects = Some(map.next_value_seed(Keys)?);
-                    } else {
-                        map.next_value::<IgnoredAny>()?;
-                    }
-                }
-                let objects = objects.ok_or_else(|| A::Error::custom("it has no array `keys`"))?;
-                Ok(File { objects, doubtful })
-            }
-        }
-        deserializer.deserialize_map(Top)
+/// What keeps a text from being a data file, if it was found out at this place.
+fn fault(text: &str, at: usize) -> String {
+    if let Err(e) = serde_json::from_str::<IgnoredAny>(&text[mark_of(text).len()..]) {
+        return e.to_string();
     }
-}
-
-/// The array `keys`: the objects in it that have a key. Anything else in it is passed over.
-struct Keys;
-
-impl<'de> DeserializeSeed<'de> for Keys {
-    type Value = Vec<(Cow<'de, [u8]>, &'de str)>;
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Keys {
-    type Value = Vec<(Cow<'de, [u8]>, &'de str)>;
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("an array as `keys`")
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let mut found = Vec::new();
-        while let Some(value) = seq.next_element::<&RawValue>()? {
-            if let Some(key) = key_of(value.get()) {
-                found.push((key, value.get()));
-            }
-        }
-        Ok(found)
-    }
-}
-
-/// The `key` of an object, as `JSON.parse` would see it: of two fields with that name the last counts.
-fn key_of(object: &str) -> Option<Cow<'_, [u8]>> {
-    serde_json::from_str::<Key>(object).ok()?.decode()
-}
-
-/// Of an object, the text of its `key`.
-struct Key<'a> {
-    text: Option<&'a str>,
-    /// See [`File::doubtful`].
-    doubtful: bool,
-}
-
-impl<'a> Key<'a> {
-    /// What it says; nothing where it is no string.
-    fn decode(&self) -> Option<Cow<'a, [u8]>> {
-        self.text.and_then(text::decode)
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields;
-        impl<'de> Visitor<'de> for Fields {
-            type Value = Key<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut key = Key { text: None, doubtful: false };
-                while let Some(name) = map.next_key::<Text>()? {
-                    key.doubtful |= name.0.iter().any(u8::is_ascii_control);
-                    if &*name.0 == b"key" {
-                        key.text = Some(map.next_value::<&RawValue>()?.get());
-                    } else {
-                        map.next_value::<IgnoredAny>()?;
-                    }
-                }
-                Ok(key)
-            }
-        }
-        deserializer.deserialize_map(Fields)
-    }
+    let line = text[..at].split('\n').count();
+    let column = text[..at].rsplit('\n').next().map_or(0, str::len) + 1;
+    format!("it is no object with an array `keys`, at line {line} column {column}")
 }
 
 #[cfg(test)]

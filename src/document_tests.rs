@@ -40,6 +40,36 @@ fn passes_over_what_has_no_key() {
 }
 
 #[test]
+fn of_two_fields_keys_the_last_counts() {
+    assert_eq!(parse(r#"{"keys":3,"keys":[{"key":"a"}]}"#).first(9), [b"a"]);
+    assert_eq!(parse(r#"{"keys":[{"key":"b"}],"\u006beys":[{"key":"a"}]}"#).first(9), [b"a"]);
+    assert!(fault(br#"{"keys":[],"keys":{}}"#).contains("array `keys`"));
+}
+
+/// Texts long enough for two threads; in some of them an element seems to begin where none does.
+#[test]
+fn a_long_text_is_split_like_a_short_one() {
+    let inner = [r#"{"w":1},{"w":2},{"key":"no"}"#, r#""},{""#, "3"];
+    for (separator, inner, edge) in
+        [(",", inner[0], ""), (",\n ", inner[0], "é"), (",", inner[1], "🦀"), (",\n", inner[2], "")]
+    {
+        for count in [1, 2, 3, 5, 8, 20] {
+            let object = |number| format!("{{\"key\":\"{edge}{number}\",\"x\":[{inner}]}}");
+            let objects: Vec<String> = (0..count).map(object).collect();
+            let text = format!("{{\"a\":[{{}},{{}}],\"keys\":[{}],\"z\":\"{edge}\"}}", objects.join(separator));
+            let document = parse(&text);
+            assert_eq!(document.spans.len(), count);
+            for (number, object) in objects.iter().enumerate() {
+                assert_eq!(document.get(format!("{edge}{number}").as_bytes()), Some(&**object));
+            }
+            for cut in text.char_indices().map(|(at, _)| at) {
+                assert!(Document::parse(text.as_bytes()[..cut].to_vec()).is_err());
+            }
+        }
+    }
+}
+
+#[test]
 fn keeps_a_byte_order_mark() {
     let document = parse("\u{feff}{\"keys\":[{\"key\":\"a\"}]}");
     assert_eq!(document.get(b"a"), Some(r#"{"key":"a"}"#));

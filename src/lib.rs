@@ -10,7 +10,9 @@
 //! | [`commit`] | a batch of deltas to the next document | `document`, `record` |
 //! | [`record`] | one key's object with new numbers in it | `usage`, `text` |
 //! | [`usage`] | the five-hour windows: pure arithmetic | |
-//! | [`document`] | the file's text, and where each key's object lies in it | `text` |
+//! | [`document`] | the file's text, and where each key's object lies in it | `split`, `index` |
+//! | [`split`] | goes through the text of a data file | `index`, `text` |
+//! | [`index`] | which object has which key | |
 //! | [`text`] | JSON strings as bytes | |
 //! | [`source`] | the file as it was last read, and whether it still is that | `disk`, `document` |
 //! | [`cache`] | LRU, TTL and counters, the clock passed in | |
@@ -29,10 +31,12 @@ pub mod disk;
 pub mod document;
 pub mod error;
 pub mod flock;
+pub mod index;
 pub mod ledger;
 pub mod lock;
 pub mod record;
 pub mod settings;
 pub mod source;
+pub mod split;
 pub mod text;
 pub mod usage;
