@@ -1,4 +1,4 @@
-import type { CacheStats } from './cache.js';
+import type { CacheStats, LRUCache } from './cache.js';
 
 export { apiKeyCache, type CacheStats, type LRUCache, LRUCacheImpl } from './cache.js';
 
@@ -112,3 +112,53 @@ export function flush(): Promise<void>;
 
 /** Empties the cache; the next lookups are answered from the file as it is then. The counters stay. */
 export function clearCache(): void;
+
+/** What a ledger of {@link createLedger} is opened with. What is left out has the default, whatever the environment says. */
+export interface LedgerOptions {
+  /** The data file, absolute or from the working directory. Its folder is made when it is missing. */
+  dataFile: string;
+  /** The most entries in the cache, 1 to 4294967295 (default 1000). */
+  maxSize?: number | undefined;
+  /** Milliseconds that an entry lives, used or not; at least 1 (default 300000, five minutes). */
+  ttlMs?: number | undefined;
+  /** Milliseconds within which an edit of the file is seen; 0 looks at every call (default 1000). */
+  revalidateMs?: number | undefined;
+  /** Milliseconds that a write waits for another process or thread that holds the lock (default 15000). */
+  lockTimeoutMs?: number | undefined;
+  /** Whether commits are synced to the disk (default true). */
+  fsync?: boolean | undefined;
+  /** What is logged besides faults (default `none`). */
+  logLevel?: 'none' | 'info' | 'debug' | undefined;
+  /**
+   * The time of day in milliseconds since 1970, for tests: it moves expiry, five-hour windows and looks at the file, not
+   * the waiting for locks (default `Date.now`). A ledger with a clock of its own shares its cache with no other.
+   */
+  now?: (() => number) | undefined;
+}
+
+/** The functions of this module, over one data file. */
+export interface Ledger {
+  findApiKey: typeof findApiKey;
+  getKeyStats: typeof getKeyStats;
+  updateApiKeyUsage: typeof updateApiKeyUsage;
+  cacheStats: typeof cacheStats;
+  readApiKeys: typeof readApiKeys;
+  writeApiKeys: typeof writeApiKeys;
+  withLock: typeof withLock;
+  warmupCache: typeof warmupCache;
+  apiKeyCache: LRUCache<ApiKey | null>;
+  flush: typeof flush;
+  clearCache: typeof clearCache;
+}
+
+/**
+ * The functions of this module for another data file, with other settings. `CACHE_ENABLED` is for all of them.
+ *
+ * Ledgers with the same options, and the module's own functions with the same settings, share one cache in all threads
+ * of the process. What one of them writes the others see within `revalidateMs`, as they do what other processes write.
+ * There is nothing to close: a ledger that nobody refers to any more is freed.
+ *
+ * @throws `ERR_INVALID_ARG_TYPE`, `ERR_INVALID_ARG_VALUE` and `ERR_OUT_OF_RANGE` for options that make no sense or do not
+ *   exist, with their name; the system's own code when the folder of the data file can't be made
+ */
+export function createLedger(options: LedgerOptions): Ledger;

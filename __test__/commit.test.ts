@@ -19,6 +19,7 @@ import {
   captureLog,
   cleanUp,
   clock,
+  type Env,
   evaluate,
   inFile,
   leftovers,
@@ -332,10 +333,17 @@ describe('an update that resolved', () => {
     20000,
   );
 
-  it.skipIf(!traces)(
-    'was not synced with DATA_FSYNC=false',
-    async () => {
-      const calls = await trace({ DATA_FSYNC: 'false' });
+  it.skipIf(!traces).each([
+    ['DATA_FSYNC=false', { DATA_FSYNC: 'false' }, 'ledger'],
+    [
+      'the option fsync',
+      {},
+      'ledger.createLedger({ dataFile: process.env.DATA_FILE, fsync: false })',
+    ],
+  ])(
+    'was not synced with %s',
+    async (_, settings, ledger) => {
+      const calls = await trace(settings, ledger);
       expect(calls.filter(call => /^f(data)?sync/.test(call))).toEqual([]);
       expect(calls.filter(call => /^rename/.test(call)).length).toBe(1);
     },
@@ -344,7 +352,7 @@ describe('an update that resolved', () => {
 });
 
 /** The system calls of one update that create the temporary file, sync and rename, in order. */
-async function trace(settings: Record<string, string>): Promise<string[]> {
+async function trace(settings: Env, ledger = 'ledger'): Promise<string[]> {
   const { file } = await open([sampleKey('known')]);
   // Made once, by a rename of its own.
   writeFileSync(`${file}.flock`, '');
@@ -353,7 +361,7 @@ async function trace(settings: Record<string, string>): Promise<string[]> {
   const log = join(folder, 'trace');
   const code = `
     import * as ledger from ${JSON.stringify(PACKAGE)};
-    await ledger.updateApiKeyUsage('known', 5, 'model');
+    await ${ledger}.updateApiKeyUsage('known', 5, 'model');
     process.exit(0);
   `;
   const filter = 'trace=openat,fsync,fdatasync,rename,renameat,renameat2';

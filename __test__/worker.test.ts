@@ -116,6 +116,21 @@ describe('the cache', () => {
     expect(await cacheStats()).toMatchObject({ hits: 5, misses: 2, size: 2 });
   });
 
+  it.each(['', 'process.exit();', `throw new Error('uncaught');`])(
+    'has counted all that a worker found until its end: %s',
+    async end => {
+      const { findApiKey, cacheStats, file } = await open([sampleKey('a'), sampleKey('b')]);
+      await findApiKey('a');
+      const { ended } = work(
+        `for (let n = 0; n < 5000; n++) await ledger.findApiKey(n % 2 ? 'a' : 'b');
+         ${end}`,
+        file,
+      );
+      await ended;
+      expect(await cacheStats()).toMatchObject({ hits: 4999, misses: 2, size: 2 });
+    },
+  );
+
   it('gives each thread objects of its own', async () => {
     const { findApiKey, file } = await open([sampleKey('a')]);
     await findApiKey('a');

@@ -1,4 +1,5 @@
 // Errors as programs get them: an `Error` with a stable `code`.
+import { inspect } from 'node:util';
 
 /**
  * The outcome of native work: its value, or its fault thrown.
@@ -35,4 +36,14 @@ export function invalidType(name, expected, value) {
 export function outOfRange(name, expected, value) {
   const message = `the ${name} must be ${expected}, not ${value}`;
   return Object.assign(new RangeError(message), { code: 'ERR_OUT_OF_RANGE' });
+}
+
+/**
+ * @param {string} name
+ * @param {string} expected
+ * @param {unknown} value
+ */
+export function invalidValue(name, expected, value) {
+  const message = `the ${name} must be ${expected}, not ${inspect(value)}`;
+  return Object.assign(new TypeError(message), { code: 'ERR_INVALID_ARG_VALUE' });
 }

@@ -1,7 +1,6 @@
 // The end of the process, which must not lose what is not in the file yet: `process.exit()`, an uncaught throw, the
 // natural end, the end of a worker. Environment cleanup hooks don't run in all of these; the `exit` event does.
 import process from 'node:process';
-import { isMainThread } from 'node:worker_threads';
 import { report } from './log.js';
 
 /**
@@ -18,12 +17,12 @@ import { report } from './log.js';
 export const ending = shared();
 
 /**
- * Has the end of the main thread, which ends the other threads, call `save` last.
+ * Has the end of this thread call `step` when all is saved.
  *
- * @param {() => void} save
+ * @param {() => void} step
  */
-export function atEndOfProcess(save) {
-  if (isMainThread) ending.last.add(save);
+export function atEnd(step) {
+  ending.last.add(step);
 }
 
 function shared() {

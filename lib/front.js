@@ -6,6 +6,8 @@
 //
 // What is handed out here is told to Rust before anything that depends on it: the hits, and the order in which the
 // entries were last used.
+import { isMainThread } from 'node:worker_threads';
+import { atEnd } from './exit.js';
 import { report } from './log.js';
 
 /** @typedef {import('../index.js').ApiKey} ApiKey */
@@ -40,6 +42,7 @@ export class Front {
   #native;
   #maxSize;
   #revalidateMs;
+  #now;
   /** Whether hits may be handed out without a crossing: not while each of them is logged. */
   #quick;
   /** @type {Map<string, Entry>} */
@@ -62,7 +65,13 @@ export class Front {
     this.#native = native;
     this.#maxSize = settings.maxSize;
     this.#revalidateMs = settings.revalidateMs;
+    this.#now = settings.now;
     this.#quick = settings.logLevel !== 'debug';
+    if (!isMainThread) {
+      // The counters are those of all threads, and the others go on. Weak: a ledger may be done with before its thread.
+      const front = new WeakRef(this);
+      atEnd(() => front.deref()?.tell());
+    }
   }
 
   /**
@@ -74,7 +83,7 @@ export class Front {
   quick(key) {
     const entry = this.#entries.get(key);
     if (entry === undefined || entry.epoch !== this.#epoch) return undefined;
-    const now = Date.now();
+    const now = this.#now();
     // A clock that was set back must not put off the next look.
     if (now > entry.until || now >= this.#nextLook || now < this.#lookedAt) return undefined;
     if (entry.used <= this.#told) {
@@ -95,7 +104,7 @@ export class Front {
    */
   find(key, counted, looked) {
     this.tell();
-    const now = Date.now();
+    const now = this.#now();
     const stamp = this.#native.find(key, now, counted, looked);
     if (stamp < 0) return stamp;
     if (stamp === 0) return UNKNOWN;
@@ -114,7 +123,7 @@ export class Front {
    */
   get(key) {
     this.tell();
-    const stamp = this.#native.get(key, Date.now());
+    const stamp = this.#native.get(key, this.#now());
     return stamp === 0 ? null : (this.#entry(key, stamp)?.value ?? null);
   }
 
@@ -125,7 +134,7 @@ export class Front {
    */
   set(key, value, ttl) {
     this.tell();
-    const stamp = this.#native.set(key, Date.now(), ttl, jsonOf(value));
+    const stamp = this.#native.set(key, this.#now(), ttl, jsonOf(value));
     // A null needs no object: Rust answers it with a number.
     if (value === null) this.#entries.delete(key);
     else this.#hold(key, stamp, value);
@@ -133,7 +142,7 @@ export class Front {
 
   /** @param {string} key */
   has(key) {
-    return this.#native.has(key, Date.now());
+    return this.#native.has(key, this.#now());
   }
 
   /** @param {string} key */

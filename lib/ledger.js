@@ -12,9 +12,11 @@ import { Writer } from './writer.js';
 
 /**
  * @param {import('./settings.js').Settings} settings
+ * @param {boolean} anew whether its cache and its counters are to begin anew if this environment has opened it before
  */
-export function openLedger(settings) {
-  const native = unwrap(Ledger.open(settings));
+export function openLedger(settings, anew) {
+  const { now } = settings;
+  const native = unwrap(settings.ownClock ? Ledger.alone(settings) : Ledger.open(settings, anew));
   const log = logger(settings.logLevel);
   const front = new Front(native, settings);
   const writer = new Writer(native, front, settings, log);
@@ -29,7 +31,7 @@ export function openLedger(settings) {
 
   async function load() {
     try {
-      const changed = unwrap(await native.load(Date.now()));
+      const changed = unwrap(await native.load(now()));
       reported = '';
       if (changed) log.info('reloaded', { file: settings.dataFile });
     } catch (error) {
@@ -47,7 +49,7 @@ export function openLedger(settings) {
   async function refresh() {
     if (loading !== undefined) {
       await loading.catch(() => {});
-      if (native.look(Date.now())) return;
+      if (native.look(now())) return;
     }
     loading ??= load();
     await loading;
@@ -61,7 +63,7 @@ export function openLedger(settings) {
     const hit = after.hits > before.hits;
     if (hit) log.debug('hit', { key: mask(key) });
     if (after.misses > before.misses) log.debug('miss', { key: mask(key) });
-    const filled = !hit && typeof found !== 'number' && native.has(key, Date.now());
+    const filled = !hit && typeof found !== 'number' && native.has(key, now());
     if (filled) log.debug('fill', { key: mask(key) });
     return found;
   }
@@ -111,7 +113,7 @@ export function openLedger(settings) {
    */
   async function findPastCache(key) {
     checkKey(key);
-    const fault = native.look(Date.now()) ? undefined : await refresh().catch(error => error);
+    const fault = native.look(now()) ? undefined : await refresh().catch(error => error);
     return lastRead(key, fault);
   }
 
@@ -148,7 +150,7 @@ export function openLedger(settings) {
   }
 
   async function readApiKeys() {
-    if (!native.look(Date.now())) await refresh();
+    if (!native.look(now())) await refresh();
     const text = native.document();
     return text === null ? { keys: [] } : JSON.parse(text);
   }
@@ -172,7 +174,7 @@ export function openLedger(settings) {
     if (!cacheEnabled()) return;
     try {
       front.tell();
-      const keys = unwrap(await native.warmUp(Date.now()));
+      const keys = unwrap(await native.warmUp(now()));
       log.info('warmed up', { keys });
     } catch (error) {
       report('warm-up failed', { error: String(error) });

@@ -1,10 +1,9 @@
-// The settings, from the environment. Read here and not in Rust: what a program writes to `process.env` is invisible
-// to native code on Bun and in Node's worker threads.
+// The settings: of the module's own functions from the environment, of others as they are given. Read here and not in
+// Rust: what a program writes to `process.env` is invisible to native code on Bun and in Node's worker threads.
 import path from 'node:path';
 import process from 'node:process';
+import { invalidType, invalidValue, outOfRange } from './errors.js';
 import { report } from './log.js';
-
-const LEVELS = ['none', 'info', 'debug'];
 
 /**
  * @typedef {object} Settings
@@ -12,24 +11,92 @@ const LEVELS = ['none', 'info', 'debug'];
  * @property {number} maxSize
  * @property {number} ttlMs
  * @property {number} revalidateMs
- * @property {boolean} fsync
  * @property {number} lockTimeoutMs
+ * @property {boolean} fsync
  * @property {string} logLevel
+ * @property {() => number} now the time of day, in milliseconds since 1970
+ * @property {boolean} ownClock whether that is anything but `Date.now`
  */
 
+/** The whole numbers among them. */
+const NUMBERS = {
+  maxSize: { variable: 'CACHE_MAX_SIZE', fallback: 1000, least: 1, most: 2 ** 32 - 1 },
+  ttlMs: { variable: 'CACHE_TTL_MS', fallback: 300_000, least: 1, most: Number.MAX_SAFE_INTEGER },
+  revalidateMs: {
+    variable: 'CACHE_REVALIDATE_MS',
+    fallback: 1000,
+    least: 0,
+    most: Number.MAX_SAFE_INTEGER,
+  },
+  lockTimeoutMs: {
+    variable: 'LOCK_TIMEOUT_MS',
+    fallback: 15_000,
+    least: 0,
+    most: Number.MAX_SAFE_INTEGER,
+  },
+};
+const LEVELS = ['none', 'info', 'debug'];
+const OPTIONS = ['dataFile', ...Object.keys(NUMBERS), 'fsync', 'logLevel', 'now'];
+
+/** The longest time from 1970 that a date can tell, in milliseconds (ECMA-262, 21.4.1.1). */
+const LAST_DATE = 8.64e15;
+
+// Not bound: tests put clocks of their own in its place.
+const dateNow = () => Date.now();
+
 /**
+ * A value that makes no sense is reported, and the default is used.
+ *
  * @param {NodeJS.ProcessEnv} env
  * @returns {Settings}
  */
 export function readSettings(env) {
   return {
     dataFile: path.resolve(env.DATA_FILE || path.join('data', 'apikeys.json')),
-    maxSize: wholeNumber(env, 'CACHE_MAX_SIZE', 1000, 1, 2 ** 32 - 1),
-    ttlMs: wholeNumber(env, 'CACHE_TTL_MS', 300_000, 1),
-    revalidateMs: wholeNumber(env, 'CACHE_REVALIDATE_MS', 1000, 0),
-    lockTimeoutMs: wholeNumber(env, 'LOCK_TIMEOUT_MS', 15_000, 0),
+    maxSize: wholeNumber(env, NUMBERS.maxSize),
+    ttlMs: wholeNumber(env, NUMBERS.ttlMs),
+    revalidateMs: wholeNumber(env, NUMBERS.revalidateMs),
+    lockTimeoutMs: wholeNumber(env, NUMBERS.lockTimeoutMs),
     fsync: oneOf(env, 'DATA_FSYNC', ['true', 'false'], 'true') === 'true',
     logLevel: oneOf(env, 'CACHE_LOG_LEVEL', LEVELS, 'none'),
+    now: dateNow,
+    ownClock: false,
+  };
+}
+
+/**
+ * A value that makes no sense is an error. What is left out has the default of the environment's settings.
+ *
+ * @param {import('../index.js').LedgerOptions} options
+ * @returns {Settings}
+ */
+export function checkOptions(options) {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw invalidType('argument of createLedger', 'an object', options);
+  }
+  for (const name of Object.keys(options)) {
+    if (!OPTIONS.includes(name)) {
+      throw invalidValue('name of an option', `one of ${OPTIONS.join(', ')}`, name);
+    }
+  }
+  const { dataFile, fsync = true, logLevel = 'none', now } = options;
+  if (typeof dataFile !== 'string') throw invalidType('option dataFile', 'a path', dataFile);
+  if (dataFile === '') throw invalidValue('option dataFile', 'a path', dataFile);
+  if (typeof fsync !== 'boolean') throw invalidType('option fsync', 'true or false', fsync);
+  if (!LEVELS.includes(logLevel)) {
+    throw invalidValue('option logLevel', `one of ${LEVELS.join(', ')}`, logLevel);
+  }
+  if (now !== undefined) checkClock(now);
+  return {
+    dataFile: path.resolve(dataFile),
+    maxSize: checkNumber(options, 'maxSize'),
+    ttlMs: checkNumber(options, 'ttlMs'),
+    revalidateMs: checkNumber(options, 'revalidateMs'),
+    lockTimeoutMs: checkNumber(options, 'lockTimeoutMs'),
+    fsync,
+    logLevel,
+    now: now ?? dateNow,
+    ownClock: now !== undefined,
   };
 }
 
@@ -42,18 +109,39 @@ export function cacheEnabled() {
  * As `parseInt` reads it.
  *
  * @param {NodeJS.ProcessEnv} env
- * @param {string} name
- * @param {number} fallback
- * @param {number} least
- * @param {number} [most]
+ * @param {(typeof NUMBERS)[keyof typeof NUMBERS]} number
  */
-function wholeNumber(env, name, fallback, least, most = Number.MAX_SAFE_INTEGER) {
-  const text = env[name];
+function wholeNumber(env, { variable, fallback, least, most }) {
+  const text = env[variable];
   if (!text) return fallback;
   const value = Number.parseInt(text, 10);
   if (value >= least && value <= most) return value;
-  complain(name, text, `a whole number of at least ${least}`, fallback);
+  complain(variable, text, `a whole number of at least ${least}`, fallback);
   return fallback;
+}
+
+/**
+ * @param {import('../index.js').LedgerOptions} options
+ * @param {keyof typeof NUMBERS} name
+ */
+function checkNumber(options, name) {
+  const { fallback, least, most } = NUMBERS[name];
+  const value = options[name] ?? fallback;
+  if (typeof value !== 'number') throw invalidType(`option ${name}`, 'a number', value);
+  if (!Number.isInteger(value) || value < least || value > most) {
+    throw outOfRange(`option ${name}`, `a whole number from ${least} to ${most}`, value);
+  }
+  return value;
+}
+
+/** @param {() => number} now */
+function checkClock(now) {
+  if (typeof now !== 'function') throw invalidType('option now', 'a function', now);
+  const time = now();
+  if (typeof time !== 'number') throw invalidType('result of the option now', 'a number', time);
+  if (!(Math.abs(time) <= LAST_DATE)) {
+    throw outOfRange('result of the option now', 'milliseconds since 1970', time);
+  }
 }
 
 /**

@@ -1,7 +1,8 @@
 // Writing: batches of usage, whole files and `withLock`, in the order of the calls.
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { isMainThread } from 'node:worker_threads';
 import { unwrap } from './errors.js';
-import { atEndOfProcess, ending } from './exit.js';
+import { atEnd, ending } from './exit.js';
 import { mask, report, silent } from './log.js';
 import { Batch, Hold, Ledger } from './native.js';
 import { cacheEnabled } from './settings.js';
@@ -42,11 +43,12 @@ class Open {
   /**
    * @param {string} key
    * @param {number} tokensUsed
+   * @param {number} at
    */
-  add(key, tokensUsed) {
+  add(key, tokensUsed, at) {
     if (this.#keys.length === 0) queueMicrotask(() => this.tell());
     this.#keys.push(key);
-    this.#numbers.push(tokensUsed, Date.now());
+    this.#numbers.push(tokensUsed, at);
   }
 
   /** Tells Rust what has come. */
@@ -122,6 +124,7 @@ export class Writer {
   #front;
   #lockTimeoutMs;
   #dataFile;
+  #now;
   #log;
   #outside = new Scope();
   /** @type {AsyncLocalStorage<Scope>} */
@@ -146,6 +149,7 @@ export class Writer {
     this.#front = front;
     this.#lockTimeoutMs = settings.lockTimeoutMs;
     this.#dataFile = settings.dataFile;
+    this.#now = settings.now;
     this.#log = log;
   }
 
@@ -161,7 +165,7 @@ export class Writer {
     const scope = this.#scope();
     scope.open ??= this.#openBatch(scope);
     const batch = scope.open;
-    batch.add(key, tokensUsed);
+    batch.add(key, tokensUsed, this.#now());
     if (this.#log.info !== silent) batch.updates.push({ key, tokensUsed, model });
     if (ending.begun) this.#saveNow(true);
     return batch.promise;
@@ -176,7 +180,7 @@ export class Writer {
   replace(text) {
     const scope = this.#scope();
     return scope.enqueue(async () => {
-      await this.#whenFree(left => this.#native.replace(text, scope.hold, Date.now(), left));
+      await this.#whenFree(left => this.#native.replace(text, scope.hold, this.#now(), left));
       this.#front.changed();
     });
   }
@@ -258,7 +262,7 @@ export class Writer {
         batch.tell();
         this.#front.tell();
         const reloaded = await this.#whenFree(left =>
-          this.#native.commit(batch.native, hold, Date.now(), cacheEnabled(), left),
+          this.#native.commit(batch.native, hold, this.#now(), cacheEnabled(), left),
         );
         if (reloaded) this.#log.info('reloaded', { file: this.#dataFile });
         this.#logUpdates(batch);
@@ -310,7 +314,7 @@ export class Writer {
       let fault;
       do {
         const patience = wait ? LONGEST_PAUSE : 0;
-        fault = this.#native.commitSync(batch.native, this.#hold, Date.now(), patience);
+        fault = this.#native.commitSync(batch.native, this.#hold, this.#now(), patience);
       } while (fault?.code === 'ELOCKED' && elapsed() < (this.#lastMoment ?? 0));
       if (fault?.code === 'ELOCKED' && !wait) continue;
       this.#pending.delete(batch);
@@ -345,6 +349,8 @@ function reportLoss({ fault, updates }) {
 }
 
 // The other threads end with the main one, and get no `exit` event then.
-atEndOfProcess(() => {
-  for (const loss of Ledger.commitPending(Date.now(), OTHER_THREADS)) reportLoss(loss);
-});
+if (isMainThread) {
+  atEnd(() => {
+    for (const loss of Ledger.commitPending(Date.now(), OTHER_THREADS)) reportLoss(loss);
+  });
+}

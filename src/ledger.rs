@@ -33,7 +33,7 @@ const OPTIMISTIC_TRIES: usize = 3;
 /// How many entries are stored in one go while lookups wait.
 const FILL_STEP: usize = 256;
 
-/// One data file with the cache in front of it. Shared by all threads of the process.
+/// One data file with the cache in front of it. Threads share it.
 #[derive(Debug)]
 pub struct Ledger {
     settings: Settings,
@@ -91,25 +91,33 @@ pub struct Committed {
 static OPEN: Mutex<Vec<Weak<Ledger>>> = Mutex::new(Vec::new());
 
 impl Ledger {
-    /// The ledger with these settings; makes the folder of the data file.
+    /// The ledger with these settings, which all in this process who open it share; makes the folder of the data file.
     pub fn open(settings: Settings) -> Result<Arc<Self>> {
-        if let Some(folder) = settings.data_file.parent() {
-            fs::create_dir_all(folder).map_err(|e| Error::system("make the folder", folder, &e))?;
-        }
+        make_folder(&settings)?;
         let mut open = OPEN.lock();
         open.retain(|ledger| ledger.strong_count() > 0);
         if let Some(ledger) = open.iter().filter_map(Weak::upgrade).find(|ledger| ledger.settings == settings) {
             return Ok(ledger);
         }
-        let ledger = Arc::new(Self {
+        let ledger = Self::new(settings);
+        open.push(Arc::downgrade(&ledger));
+        Ok(ledger)
+    }
+
+    /// The same, shared with nobody.
+    pub fn alone(settings: Settings) -> Result<Arc<Self>> {
+        make_folder(&settings)?;
+        Ok(Self::new(settings))
+    }
+
+    fn new(settings: Settings) -> Arc<Self> {
+        Arc::new(Self {
             lock: Arc::new(Lock::new(&settings.data_file)),
             swept: AtomicBool::new(false),
             source: Source::new(settings.data_file.clone(), settings.revalidate_ms),
             cache: Mutex::new(Cache::new(settings.max_size, settings.ttl_ms)),
             settings,
-        });
-        open.push(Arc::downgrade(&ledger));
-        Ok(ledger)
+        })
     }
 
     /// What it was opened with.
@@ -378,6 +386,13 @@ impl Ledger {
     pub fn with_cache<T>(&self, f: impl FnOnce(&mut Cache<Cached>) -> T) -> T {
         f(&mut self.cache.lock())
     }
+}
+
+fn make_folder(settings: &Settings) -> Result<()> {
+    settings
+        .data_file
+        .parent()
+        .map_or(Ok(()), |folder| fs::create_dir_all(folder).map_err(|e| Error::system("make the folder", folder, &e)))
 }
 
 /// The stored entry, compared with the file as it was last read: if that holds something else by now, it holds that.

@@ -10,6 +10,7 @@ use napi_derive::napi;
 use super::fault::Fault;
 use super::key::Key;
 use crate::cache::Stamp;
+use crate::error;
 use crate::ledger::{Found, Ledger as Store, Value};
 use crate::settings::Settings;
 
@@ -62,33 +63,45 @@ fn number(found: Found) -> f64 {
     }
 }
 
+/// Whether this environment opens it for the first time.
+fn first_here(ledger: &Arc<Store>) -> bool {
+    OPENED.with_borrow_mut(|opened| {
+        opened.retain(|other| other.strong_count() > 0);
+        let first = !opened.iter().any(|other| Weak::as_ptr(other) == Arc::as_ptr(ledger));
+        if first {
+            opened.push(Arc::downgrade(ledger));
+        }
+        first
+    })
+}
+
 /// See [`Store`]. Stamps are numbers from 1; times are milliseconds as `Date.now()` gives them.
 #[napi]
 pub struct Ledger(pub(super) Arc<Store>);
 
 #[napi]
 impl Ledger {
-    /// Opens the ledger, which all threads of the process share. When this environment has opened it before, its cache
-    /// and its counters begin anew, as those of a module that is evaluated again do.
+    /// Opens the ledger, which all threads of the process share. If it is to begin `anew`, and this environment has opened
+    /// it before, its cache and its counters do, as those of a module that is evaluated again.
     #[napi(catch_unwind, ts_return_type = "Ledger | Fault")]
-    pub fn open(settings: LedgerSettings) -> Either<Ledger, Fault> {
-        match Store::open(settings.into()) {
-            Ok(ledger) => {
-                OPENED.with_borrow_mut(|opened| {
-                    opened.retain(|other| other.strong_count() > 0);
-                    if opened.iter().any(|other| Weak::as_ptr(other) == Arc::as_ptr(&ledger)) {
-                        ledger.with_cache(|cache| {
-                            cache.clear();
-                            cache.reset_counters();
-                        });
-                    } else {
-                        opened.push(Arc::downgrade(&ledger));
-                    }
-                });
-                Either::A(Self(ledger))
-            }
-            Err(error) => Either::B(Fault::from(&error)),
+    pub fn open(settings: LedgerSettings, anew: bool) -> Either<Ledger, Fault> {
+        let opened = Store::open(settings.into());
+        if let Ok(ledger) = &opened
+            && !first_here(ledger)
+            && anew
+        {
+            ledger.with_cache(|cache| {
+                cache.clear();
+                cache.reset_counters();
+            });
         }
+        Self::or_fault(opened)
+    }
+
+    /// Opens a ledger of its own, for who has a clock of his own.
+    #[napi(catch_unwind, ts_return_type = "Ledger | Fault")]
+    pub fn alone(settings: LedgerSettings) -> Either<Ledger, Fault> {
+        Self::or_fault(Store::alone(settings.into()))
     }
 
     /// A stamp, or one of the numbers above.
@@ -202,5 +215,14 @@ impl Ledger {
     #[napi(catch_unwind)]
     pub fn reset_counters(&self) {
         self.0.with_cache(crate::cache::Cache::reset_counters);
+    }
+}
+
+impl Ledger {
+    fn or_fault(opened: error::Result<Arc<Store>>) -> Either<Self, Fault> {
+        match opened {
+            Ok(ledger) => Either::A(Self(ledger)),
+            Err(error) => Either::B(Fault::from(&error)),
+        }
     }
 }
