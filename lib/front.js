@@ -182,6 +182,7 @@ export class Front {
   /** Something has changed that the entries here may not show. */
   changed() {
     this.#epoch++;
+    this.#native.account();
   }
 
   /** Tells Rust what was handed out here. */

@@ -15,6 +15,10 @@ pub type Stamp = u64;
 
 const STAMP_LIMIT: u64 = 1 << 53;
 
+/// What an entry takes beside itself: in the list its key and two links, in the table two pointers, and the counts of the
+/// shared key.
+const ENTRY_SIZE: usize = size_of::<Key>() + 6 * size_of::<usize>();
+
 /// How an entry stands when room is needed: transient ones go first, and never take the room of lasting ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rank {
@@ -41,6 +45,18 @@ impl<V> Entry<V> {
     }
 }
 
+/// What can tell how much it occupies.
+pub trait Weigh {
+    /// The bytes that it occupies beside its own size.
+    fn heap_bytes(&self) -> usize;
+}
+
+impl Weigh for () {
+    fn heap_bytes(&self) -> usize {
+        0
+    }
+}
+
 type Key = Arc<[u8]>;
 type Part<V> = LruCache<Key, Entry<V>, RandomState>;
 
@@ -61,9 +77,11 @@ pub struct Cache<V> {
     ttl: f64,
     hits: u64,
     misses: u64,
+    /// Bytes of the keys and of what the values occupy beside their own size.
+    heap: usize,
 }
 
-impl<V> Cache<V> {
+impl<V: Weigh> Cache<V> {
     /// A cache of at most `max_size` entries (at least 1), each of which holds for `ttl` milliseconds.
     #[must_use]
     pub fn new(max_size: u32, ttl: f64) -> Self {
@@ -77,6 +95,7 @@ impl<V> Cache<V> {
             ttl,
             hits: 0,
             misses: 0,
+            heap: 0,
         }
     }
 
@@ -111,6 +130,7 @@ impl<V> Cache<V> {
         if let Some(entry) = part.get_mut(key) {
             // In its place: most entries that are set are refreshed by a commit.
             let slot = (entry.stamp % stride) as usize;
+            self.heap = self.heap + value.heap_bytes() - entry.value.heap_bytes();
             *entry = Entry { value, expires, stamp: next_stamp(slot, &mut self.slots[slot].fills, stride) };
             return Some(entry.stamp);
         }
@@ -118,7 +138,8 @@ impl<V> Cache<V> {
         if self.len() >= self.max_size {
             let gone = self.transient.pop_lru();
             let gone = gone.or_else(|| if rank == Rank::Lasting { self.lasting.pop_lru() } else { None });
-            self.release(gone?.1.stamp);
+            let (key, entry) = gone?;
+            self.release(&key, &entry);
         }
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
@@ -127,6 +148,7 @@ impl<V> Cache<V> {
         let Slot { fills, holds } = &mut self.slots[slot];
         let stamp = next_stamp(slot, fills, stride);
         let key = Key::from(key);
+        self.heap += key.len() + value.heap_bytes();
         *holds = Some((rank, Arc::clone(&key)));
         self.part(rank).push(key, Entry { value, expires, stamp });
         Some(stamp)
@@ -135,7 +157,7 @@ impl<V> Cache<V> {
     /// Removes an entry; gives its stamp.
     pub fn remove(&mut self, key: &[u8]) -> Option<Stamp> {
         let entry = self.lasting.pop(key).or_else(|| self.transient.pop(key))?;
-        self.release(entry.stamp);
+        self.release(key, &entry);
         Some(entry.stamp)
     }
 
@@ -143,6 +165,7 @@ impl<V> Cache<V> {
     pub fn clear(&mut self) {
         self.lasting.clear();
         self.transient.clear();
+        self.heap = 0;
         self.free.clear();
         for (number, slot) in self.slots.iter_mut().enumerate().rev() {
             slot.holds = None;
@@ -202,6 +225,12 @@ impl<V> Cache<V> {
         self.max_size
     }
 
+    /// The bytes that it occupies, but for what the allocator adds.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.len() * (ENTRY_SIZE + size_of::<Entry<V>>()) + self.slots.capacity() * size_of::<Slot>() + self.heap
+    }
+
     fn stride(&self) -> u64 {
         self.max_size as u64
     }
@@ -230,8 +259,9 @@ impl<V> Cache<V> {
         Some(rank)
     }
 
-    fn release(&mut self, stamp: Stamp) {
-        let slot = self.slot_of(stamp);
+    fn release(&mut self, key: &[u8], entry: &Entry<V>) {
+        self.heap -= key.len() + entry.value.heap_bytes();
+        let slot = self.slot_of(entry.stamp);
         self.slots[slot].holds = None;
         self.free.push(slot);
     }
@@ -258,6 +288,8 @@ impl<V> Cache<V> {
                 assert!(entry.stamp > 0 && entry.stamp <= STAMP_LIMIT);
             }
         }
+        let heap = [&self.lasting, &self.transient].into_iter().flatten();
+        assert_eq!(self.heap, heap.map(|(key, entry)| key.len() + entry.value.heap_bytes()).sum::<usize>());
         for (key, _) in &self.transient {
             assert!(!self.lasting.contains(key), "a key is in one part");
         }

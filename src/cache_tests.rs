@@ -4,6 +4,12 @@ use proptest::prelude::*;
 
 use super::*;
 
+impl Weigh for u32 {
+    fn heap_bytes(&self) -> usize {
+        *self as usize
+    }
+}
+
 fn set(cache: &mut Cache<u32>, key: &str, value: u32, now: f64) -> Stamp {
     cache.set(key.as_bytes(), value, now, None, Rank::Lasting).expect("lasting entries find room")
 }

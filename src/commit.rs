@@ -3,6 +3,7 @@
 //! Deltas, never snapshots: they are applied to whatever the file holds by then, so nobody's edit is undone.
 
 use std::collections::HashMap;
+use std::io;
 
 use crate::document::Document;
 use crate::record::record;
@@ -27,8 +28,11 @@ pub struct Applied<'a> {
 }
 
 /// Applies a batch; `None` when it changes nothing. Keys that the document does not have are left out.
-#[must_use]
-pub fn apply<'a>(document: &Document, deltas: &'a [Delta]) -> Option<Applied<'a>> {
+///
+/// # Errors
+///
+/// When there is no memory for it.
+pub fn apply<'a>(document: &Document, deltas: &'a [Delta]) -> io::Result<Option<Applied<'a>>> {
     let mut uses: Vec<(usize, &Delta)> =
         deltas.iter().filter_map(|delta| Some((document.position(&delta.key)?, delta))).collect();
     // Stable: the uses of one key stay in the order of the calls.
@@ -48,5 +52,8 @@ pub fn apply<'a>(document: &Document, deltas: &'a [Delta]) -> Option<Applied<'a>
             objects.push((position, object));
         }
     }
-    (!objects.is_empty()).then(|| Applied { document: document.with(&objects), changed })
+    if objects.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Applied { document: document.with(&objects)?, changed }))
 }

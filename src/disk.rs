@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tempfile::NamedTempFile;
 
 use crate::attributes::Attributes;
+use crate::buffer::Buffer;
 use crate::error::{Error, Result, found};
 
 /// A clock tick of the file system is at most this long. Two saves within one tick may look the same, so a file that
@@ -94,7 +95,7 @@ pub fn look(path: &Path) -> Result<Seen> {
 #[derive(Debug)]
 pub struct Content {
     /// The bytes.
-    pub bytes: Option<Vec<u8>>,
+    pub bytes: Option<Buffer>,
     /// What the file was when they were read.
     pub seen: Seen,
     /// Whether an unchanged fingerprint means an unchanged file.
@@ -117,9 +118,9 @@ pub fn read(path: &Path, known: Option<Mark>) -> Result<Content> {
     loop {
         let before = Fingerprint::of(&file.metadata().map_err(fault)?);
         let time = SystemTime::now();
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(before.size as usize + 1).map_err(|_| fault(io::ErrorKind::OutOfMemory.into()))?;
-        file.read_to_end(&mut bytes).map_err(fault)?;
+        // One more, so that the end is found without more room.
+        let mut bytes = Buffer::with_capacity(before.size as usize + 1).map_err(fault)?;
+        bytes.read_to_end(&mut file).map_err(fault)?;
         let after = Fingerprint::of(&file.metadata().map_err(fault)?);
         if before == after {
             let trusted = before.rested(time) || known == Some(before.mark());

@@ -2,11 +2,13 @@
 //!
 //! Nothing here is parsed further than that: what the file holds and how it is written belongs to its owner.
 
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
 use serde::de::IgnoredAny;
 
+use crate::buffer::{Buffer, TextBuffer};
 use crate::index::Index;
 use crate::split::{Element, Objects, Split};
 
@@ -15,7 +17,7 @@ const BYTE_ORDER_MARK: &str = "\u{feff}";
 /// The data file as it was at one time.
 #[derive(Debug, Default)]
 pub struct Document {
-    text: String,
+    text: TextBuffer,
     /// Where the objects lie, in the order of the file.
     spans: Vec<Range<usize>>,
     /// Key to its number in `spans`. Shared by all documents with the same keys in the same places.
@@ -28,9 +30,16 @@ impl Document {
     /// # Errors
     ///
     /// Tells what keeps it from being a data file, and where.
-    pub fn parse(bytes: Vec<u8>) -> Result<Self, String> {
-        let text = String::from_utf8(bytes)
-            .map_err(|e| format!("byte {} is not UTF-8 text", e.utf8_error().valid_up_to() + 1))?;
+    pub fn parse(bytes: Buffer) -> Result<Self, String> {
+        Self::of(text_of(bytes)?)
+    }
+
+    /// The same of what is known to be text.
+    ///
+    /// # Errors
+    ///
+    /// As [`Document::parse`].
+    pub fn of(text: TextBuffer) -> Result<Self, String> {
         if text.trim_ascii().is_empty() {
             return Err("it is empty".into());
         }
@@ -45,14 +54,11 @@ impl Document {
     /// # Errors
     ///
     /// As [`Document::parse`].
-    pub fn updated(&self, bytes: Vec<u8>) -> Result<Self, String> {
-        let text = match String::from_utf8(bytes) {
-            Ok(text) => text,
-            Err(e) => return Self::parse(e.into_bytes()),
-        };
+    pub fn updated(&self, bytes: Buffer) -> Result<Self, String> {
+        let text = text_of(bytes)?;
         match self.spans_in(&text) {
             Some(spans) => Ok(Self { text, spans, index: Arc::clone(&self.index) }),
-            None => Self::parse(text.into_bytes()),
+            None => Self::of(text),
         }
     }
 
@@ -96,6 +102,12 @@ impl Document {
         &self.text[mark_of(&self.text).len()..]
     }
 
+    /// The bytes that it occupies, with the index that it may share.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.text.capacity() + self.spans.capacity() * size_of::<Range<usize>>() + self.index.bytes()
+    }
+
     /// The number of the first object that has this key.
     #[must_use]
     pub fn position(&self, key: &[u8]) -> Option<usize> {
@@ -121,19 +133,22 @@ impl Document {
     }
 
     /// The same document with other texts for some objects: numbers, ascending, with their new texts.
-    #[must_use]
-    pub fn with(&self, changes: &[(usize, String)]) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// When there is no memory for it.
+    pub fn with(&self, changes: &[(usize, String)]) -> io::Result<Self> {
         let growth: usize = changes.iter().map(|(_, text)| text.len()).sum();
-        let mut text = String::with_capacity(self.text.len() + growth);
+        let mut text = TextBuffer::with_capacity(self.text.len() + growth)?;
         let mut spans = Vec::with_capacity(self.spans.len());
         let mut changes = changes.iter().peekable();
         let mut copied = 0;
         for (position, span) in self.spans.iter().enumerate() {
             let change = changes.next_if(|(number, _)| *number == position);
             if let Some((_, object)) = change {
-                text.push_str(&self.text[copied..span.start]);
+                text.push_str(&self.text[copied..span.start])?;
                 spans.push(text.len()..text.len() + object.len());
-                text.push_str(object);
+                text.push_str(object)?;
                 copied = span.end;
             } else {
                 // What was not copied yet will come right behind what was.
@@ -141,9 +156,13 @@ impl Document {
                 spans.push(start..start + span.len());
             }
         }
-        text.push_str(&self.text[copied..]);
-        Self { text, spans, index: Arc::clone(&self.index) }
+        text.push_str(&self.text[copied..])?;
+        Ok(Self { text, spans, index: Arc::clone(&self.index) })
     }
+}
+
+fn text_of(bytes: Buffer) -> Result<TextBuffer, String> {
+    TextBuffer::from_utf8(bytes).map_err(|e| format!("byte {} is not UTF-8 text", e.valid_up_to() + 1))
 }
 
 /// The byte order mark, if there is one.

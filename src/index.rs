@@ -17,6 +17,12 @@ pub struct Index {
 }
 
 impl Index {
+    /// An empty one with room for this many keys.
+    #[must_use]
+    pub fn with_capacity(keys: usize) -> Self {
+        Self { ends: Vec::with_capacity(keys), positions: HashTable::with_capacity(keys), ..Self::default() }
+    }
+
     /// The number of keys.
     #[must_use]
     pub fn len(&self) -> usize {

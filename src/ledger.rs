@@ -8,13 +8,15 @@
 //! and each entry is compared with the new text when it is next asked for.
 
 use std::fs;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::cache::{Cache, Rank, Stamp};
+use crate::buffer::TextBuffer;
+use crate::cache::{Cache, Rank, Stamp, Weigh};
 use crate::commit::{Applied, Delta, apply};
 use crate::disk::{self, Published, Replaced, Replacement, Seen};
 use crate::document::Document;
@@ -30,6 +32,9 @@ const LONGEST_CACHED_KEY: usize = 512;
 /// How often a commit is built without the lock directory before it is built under it.
 const OPTIMISTIC_TRIES: usize = 3;
 
+/// A claim that changes by fewer bytes is not worth telling.
+const CLAIM_STEP: i64 = 64 * 1024;
+
 /// How many entries are stored in one go while lookups wait.
 const FILL_STEP: usize = 256;
 
@@ -42,6 +47,8 @@ pub struct Ledger {
     swept: AtomicBool,
     source: Source,
     cache: Mutex<Cache<Cached>>,
+    /// How many bytes its users have claimed, see [`Ledger::claim`].
+    claimed: Mutex<i64>,
 }
 
 /// What the cache holds for a key.
@@ -60,6 +67,15 @@ pub enum Value {
 pub struct Cached {
     value: Value,
     generation: u64,
+}
+
+impl Weigh for Cached {
+    fn heap_bytes(&self) -> usize {
+        match &self.value {
+            Value::Record(text) => text.len() + 2 * size_of::<usize>(),
+            Value::Unknown | Value::Opaque => 0,
+        }
+    }
 }
 
 /// The answer to a lookup.
@@ -116,6 +132,7 @@ impl Ledger {
             swept: AtomicBool::new(false),
             source: Source::new(settings.data_file.clone(), settings.revalidate_ms),
             cache: Mutex::new(Cache::new(settings.max_size, settings.ttl_ms)),
+            claimed: Mutex::new(0),
             settings,
         })
     }
@@ -235,7 +252,8 @@ impl Ledger {
             };
             committed.reloaded |= self.source.load(now, flock.and_then(|flock| flock.left_content()))?;
             let Some(base) = self.source.state().read.clone() else { break };
-            let Some(Applied { document, changed }) = apply(&base.document, deltas) else { break };
+            let applied = apply(&base.document, deltas).map_err(|e| self.no_memory(&e))?;
+            let Some(Applied { document, changed }) = applied else { break };
             let replacement = Replacement::write(self.source.path(), document.text(), self.settings.fsync)?;
             if directory.is_none() {
                 directory = self.directory(flock, patience)?;
@@ -295,9 +313,11 @@ impl Ledger {
     /// # Errors
     ///
     /// [`Error::Unsynced`] when the file holds it, but that could not be made durable.
-    pub fn replace(&self, text: String, held: Option<&Held>, now: f64, patience: Duration) -> Result<()> {
-        let document = Document::parse(text.into_bytes())
-            .map_err(|reason| Error::Data { path: self.source.path().to_owned(), reason })?;
+    pub fn replace(&self, text: &str, held: Option<&Held>, now: f64, patience: Duration) -> Result<()> {
+        let mut buffer = TextBuffer::default();
+        buffer.push_str(text).map_err(|e| self.no_memory(&e))?;
+        let document =
+            Document::of(buffer).map_err(|reason| Error::Data { path: self.source.path().to_owned(), reason })?;
         let flock = held.is_none().then(|| self.flock(patience)).transpose()?;
         let flock = flock.as_ref();
         let mut directory = self.vacancy(flock, patience)?;
@@ -307,6 +327,10 @@ impl Ledger {
         }
         let published = self.publish(replacement, Arc::new(document), now, directory, true)?;
         published.sync().map_err(|fault| Error::unsynced(self.source.path(), &fault))
+    }
+
+    fn no_memory(&self, fault: &io::Error) -> Error {
+        Error::system("make the next content of", self.source.path(), fault)
     }
 
     /// Puts a replacement in the place of the file, lets go of the lock directory, and takes note of what the file holds
@@ -380,6 +404,32 @@ impl Ledger {
     #[must_use]
     pub fn entry(&self, stamp: Stamp) -> Option<(Value, f64)> {
         self.cache.lock().by_stamp(stamp).map(|(_, entry)| (entry.value.value.clone(), entry.expires))
+    }
+
+    /// The bytes that the document and the cache occupy.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let document = self.source.state().read.as_ref().map_or(0, |read| read.document.bytes());
+        document + self.cache.lock().bytes()
+    }
+
+    /// What it occupies is claimed by its users, each byte by one of them. Gives by how much the claim of one who has
+    /// `claimed` so many changes.
+    #[must_use]
+    pub fn claim(&self, claimed: i64) -> i64 {
+        let bytes = self.bytes().cast_signed() as i64;
+        let mut all = self.claimed.lock();
+        let change = (bytes - *all).max(-claimed);
+        if change.abs() < CLAIM_STEP {
+            return 0;
+        }
+        *all += change;
+        change
+    }
+
+    /// Takes a claim back: others will make it.
+    pub fn unclaim(&self, claimed: i64) {
+        *self.claimed.lock() -= claimed;
     }
 
     /// The cache itself, for what needs neither the file nor the values.

@@ -62,7 +62,7 @@ impl Fixture {
     }
 
     fn total(&self, key: &str) -> u64 {
-        let bytes = fs::read(&self.file).expect("a file");
+        let bytes = disk::read(&self.file, None).expect("read").bytes.expect("a file");
         let document = Document::parse(bytes).expect("a data file");
         let object = document.get(key.as_bytes()).expect("the key");
         let value: serde_json::Value = serde_json::from_str(object).expect("an object");
@@ -272,4 +272,34 @@ fn the_first_commit_and_one_after_a_death_sweep_what_the_dead_have_left() {
     fixture.commit(&[used("a", 1.0)]).expect("committed");
     assert!(!left.exists(), "swept after a death");
     assert!(others.iter().all(|path| path.exists()), "nobody else's files");
+}
+
+#[test]
+fn what_it_occupies_is_claimed_once_and_again_when_its_user_is_gone() {
+    let Fixture { ledger, .. } = &open(&["a"]);
+    ledger.load(NOW).expect("loaded");
+    let claims = |claimed: &mut i64| *claimed += ledger.claim(*claimed);
+    let large = "x".repeat(1_000_000);
+    let set = |key: &[u8]| ledger.set_cached(key, Value::Record(large.as_str().into()), NOW, None);
+    let (mut first, mut second) = (0, 0);
+    claims(&mut first);
+    assert_eq!(first, 0, "too little to tell");
+    set(b"a");
+    claims(&mut first);
+    claims(&mut second);
+    assert!((1_000_000..1_100_000).contains(&first), "{first}");
+    assert_eq!(second, 0);
+    set(b"b");
+    claims(&mut second);
+    assert!((1_000_000..1_100_000).contains(&second), "{second}");
+    ledger.with_cache(Cache::clear);
+    claims(&mut first);
+    assert_eq!(first, 0, "it gives back no more than it had");
+    claims(&mut second);
+    assert!(second < CLAIM_STEP, "{second}");
+    set(b"a");
+    claims(&mut first);
+    ledger.unclaim(first);
+    claims(&mut second);
+    assert!((1_000_000..1_200_000).contains(&second), "{second}");
 }

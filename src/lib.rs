@@ -10,7 +10,7 @@
 //! | [`commit`] | a batch of deltas to the next document | `document`, `record` |
 //! | [`record`] | one key's object with new numbers in it | `usage`, `text` |
 //! | [`usage`] | the five-hour windows: pure arithmetic | |
-//! | [`document`] | the file's text, and where each key's object lies in it | `split`, `index` |
+//! | [`document`] | the file's text, and where each key's object lies in it | `split`, `index`, `buffer` |
 //! | [`split`] | goes through the text of a data file | `index`, `text` |
 //! | [`index`] | which object has which key | |
 //! | [`text`] | JSON strings as bytes | |
@@ -18,13 +18,15 @@
 //! | [`cache`] | LRU, TTL and counters, the clock passed in | |
 //! | [`lock`] | the lock: the flock, and the lock directory of other programs | `flock`, `disk` |
 //! | [`flock`] | the flock, and the note in its file | `disk`, `attributes` |
-//! | [`disk`] | fingerprint, read, replace | `attributes` |
+//! | [`disk`] | fingerprint, read, replace | `attributes`, `buffer` |
+//! | [`buffer`] | memory for a whole data file | |
 //! | [`attributes`] | what a file takes over from the one that it replaces | |
 //! | [`settings`], [`error`] | what all share | |
 
 pub mod attributes;
 #[cfg(feature = "binding")]
 mod binding;
+pub mod buffer;
 pub mod cache;
 pub mod commit;
 pub mod disk;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use crate::buffer::Buffer;
 use crate::disk::{self, Content, Mark, Seen};
 use crate::document::Document;
 use crate::error::{Error, Result};
@@ -224,11 +225,11 @@ impl Source {
     pub fn still(&self, base: &Snapshot) -> Result<bool> {
         let text = base.document.text().as_bytes();
         Ok(disk::look(&self.path)? == base.seen
-            && (base.trusted || disk::read(&self.path, None)?.bytes.is_some_and(|bytes| bytes == text)))
+            && (base.trusted || disk::read(&self.path, None)?.bytes.is_some_and(|bytes| *bytes == *text)))
     }
 }
 
-fn split(old: Option<&Snapshot>, bytes: Vec<u8>) -> std::result::Result<Document, String> {
+fn split(old: Option<&Snapshot>, bytes: Buffer) -> std::result::Result<Document, String> {
     match old {
         Some(old) => old.document.updated(bytes),
         None => Document::parse(bytes),

@@ -17,7 +17,7 @@ use crate::text;
 const LONG: usize = if cfg!(test) { 64 } else { 512 * 1024 };
 
 /// What a data file holds: where the first object of each key lies, and at which position.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Objects {
     /// Where the objects lie, by position.
     pub spans: Vec<Range<usize>>,
@@ -87,42 +87,41 @@ impl<'a> Split<'a> {
     }
 
     fn objects(&mut self) -> Option<Objects> {
-        let mut objects = Objects::default();
-        let add = |Element { key, span }: Element| {
-            if key.is_some_and(|key| objects.index.add(&key)) {
-                objects.spans.push(span);
-            }
-        };
         self.take(b'[')?;
-        if self.take(b']').is_none() {
-            self.halves(add)?;
+        let elements = if self.take(b']').is_some() { Vec::new() } else { self.halves()? };
+        let mut spans = Vec::with_capacity(elements.len());
+        let mut index = Index::with_capacity(elements.len());
+        for Element { key, span } in elements {
+            if key.is_some_and(|key| index.add(&key)) {
+                spans.push(span);
+            }
         }
-        objects.index.shrink_to_fit();
-        objects.spans.shrink_to_fit();
-        Some(objects)
+        index.shrink_to_fit();
+        Some(Objects { spans, index })
     }
 
     /// The elements of an array. Of a long one, another thread splits the second half: from where an element seems to begin,
     /// which counts only if this thread, having split all that lies before, comes to just that place.
-    fn halves(&mut self, mut add: impl FnMut(Element<'a>)) -> Option<()> {
+    fn halves(&mut self) -> Option<Vec<Element<'a>>> {
+        let mut found = Vec::new();
         let ahead = self.ahead();
         thread::scope(|scope| {
             let second_half = ahead.clone().and_then(|mut ahead| {
                 let split = move || {
                     let mut found = Vec::new();
-                    ahead.elements(None, |element| found.push(element))?;
+                    ahead.elements(None, &mut found)?;
                     Some((found, ahead.at))
                 };
                 thread::Builder::new().spawn_scoped(scope, split).ok()
             });
             let until = second_half.as_ref().and(ahead).map(|ahead| ahead.at);
-            if self.elements(until, &mut add)? {
-                return Some(());
+            let is_end = self.elements(until, &mut found)?;
+            if !is_end {
+                let (others, end) = second_half?.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+                found.extend(others);
+                self.at = end;
             }
-            let (found, end) = second_half?.join().unwrap_or_else(|panic| resume_unwind(panic))?;
-            found.into_iter().for_each(add);
-            self.at = end;
-            Some(())
+            Some(found)
         })
     }
 
@@ -145,13 +144,13 @@ impl<'a> Split<'a> {
     }
 
     /// The elements up to the end of the array, or until one begins at `until`. Gives whether it was the end.
-    fn elements(&mut self, until: Option<usize>, mut add: impl FnMut(Element<'a>)) -> Option<bool> {
+    fn elements(&mut self, until: Option<usize>, found: &mut Vec<Element<'a>>) -> Option<bool> {
         loop {
             self.peek()?;
             if until == Some(self.at) {
                 return Some(false);
             }
-            add(self.element()?);
+            found.push(self.element()?);
             if self.take(b']').is_some() {
                 return Some(true);
             }

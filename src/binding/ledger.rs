@@ -1,10 +1,11 @@
 //! The store: the calls that are answered at once.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
-use napi::bindgen_prelude::{Either, Float64Array};
+use napi::Env;
+use napi::bindgen_prelude::{Either, Float64Array, ObjectFinalize};
 use napi_derive::napi;
 
 use super::fault::Fault;
@@ -76,8 +77,12 @@ fn first_here(ledger: &Arc<Store>) -> bool {
 }
 
 /// See [`Store`]. Stamps are numbers from 1; times are milliseconds as `Date.now()` gives them.
-#[napi]
-pub struct Ledger(pub(super) Arc<Store>);
+#[napi(custom_finalize)]
+pub struct Ledger {
+    pub(super) store: Arc<Store>,
+    /// How many of its bytes the engine of this environment was told of.
+    claimed: Cell<i64>,
+}
 
 #[napi]
 impl Ledger {
@@ -104,16 +109,25 @@ impl Ledger {
         Self::or_fault(Store::alone(settings.into()))
     }
 
+    /// Tells the engine how much memory is held for it here, so that it knows when to collect garbage. What several
+    /// environments share is told to one of them. Gives what the engine knows of, in bytes.
+    #[napi(catch_unwind)]
+    pub fn account(&self, env: Env) -> napi::Result<f64> {
+        let change = self.store.claim(self.claimed.get());
+        self.claimed.set(self.claimed.get() + change);
+        env.adjust_external_memory(change).map(|bytes| bytes as f64)
+    }
+
     /// A stamp, or one of the numbers above.
     #[napi(catch_unwind)]
     pub fn find(&self, key: Key, now: f64, counted: bool, looked: bool) -> f64 {
-        number(self.0.find(&key, now, counted, looked))
+        number(self.store.find(&key, now, counted, looked))
     }
 
     /// The JSON text that a stamp names; `null` when it is gone, or has no text.
     #[napi(catch_unwind)]
     pub fn text(&self, stamp: f64) -> Option<String> {
-        match self.0.entry(stamp as Stamp)?.0 {
+        match self.store.entry(stamp as Stamp)?.0 {
             Value::Record(text) => Some((*text).to_owned()),
             Value::Unknown | Value::Opaque => None,
         }
@@ -122,44 +136,44 @@ impl Ledger {
     /// The last millisecond at which the entry holds.
     #[napi(catch_unwind)]
     pub fn expires(&self, stamp: f64) -> f64 {
-        self.0.entry(stamp as Stamp).map_or(f64::NEG_INFINITY, |(_, expires)| expires)
+        self.store.entry(stamp as Stamp).map_or(f64::NEG_INFINITY, |(_, expires)| expires)
     }
 
     /// The JSON text of a key's object past the cache, `"null"` for a key that does not exist.
     #[napi(catch_unwind)]
     pub fn read(&self, key: Key) -> String {
-        self.0.read(&key).unwrap_or_else(|| NULL.to_owned())
+        self.store.read(&key).unwrap_or_else(|| NULL.to_owned())
     }
 
     /// The JSON text of the whole file, `null` when there is none.
     #[napi(catch_unwind)]
     pub fn document(&self) -> Option<String> {
-        self.0.document().map(|document| document.json().to_owned())
+        self.store.document().map(|document| document.json().to_owned())
     }
 
     /// Whether the file was ever read well.
     #[napi(catch_unwind)]
     pub fn loaded(&self) -> bool {
-        self.0.loaded()
+        self.store.loaded()
     }
 
     /// Looks at the file; whether it is what was last read.
     #[napi(catch_unwind)]
     pub fn look(&self, now: f64) -> bool {
-        self.0.look(now)
+        self.store.look(now)
     }
 
     /// When the file was last looked at.
     #[napi(catch_unwind)]
     pub fn looked_at(&self) -> f64 {
-        self.0.looked_at()
+        self.store.looked_at()
     }
 
     /// Takes note of hits that were answered in JavaScript, and of the entries, in the order in which they were last
     /// used.
     #[napi(catch_unwind)]
     pub fn used(&self, stamps: Float64Array, hits: f64) {
-        self.0.with_cache(|cache| {
+        self.store.with_cache(|cache| {
             cache.used(stamps.iter().map(|stamp| *stamp as Stamp));
             cache.count_hits(hits as u64);
         });
@@ -168,12 +182,12 @@ impl Ledger {
     /// A stamp, or `UNKNOWN` also for what is not stored.
     #[napi(catch_unwind)]
     pub fn get(&self, key: Key, now: f64) -> f64 {
-        self.0.cached(&key, now).map_or(UNKNOWN, number)
+        self.store.cached(&key, now).map_or(UNKNOWN, number)
     }
 
     #[napi(catch_unwind)]
     pub fn has(&self, key: Key, now: f64) -> bool {
-        self.0.with_cache(|cache| cache.has(&key, now))
+        self.store.with_cache(|cache| cache.has(&key, now))
     }
 
     /// Stores the JSON text of a value, or one that has none.
@@ -184,45 +198,53 @@ impl Ledger {
             Some(text) => Value::Record(text.into()),
             None => Value::Opaque,
         };
-        self.0.set_cached(&key, value, now, ttl).map_or(0.0, |stamp| stamp as f64)
+        self.store.set_cached(&key, value, now, ttl).map_or(0.0, |stamp| stamp as f64)
     }
 
     #[napi(catch_unwind)]
     pub fn delete(&self, key: Key) -> f64 {
-        self.0.with_cache(|cache| cache.remove(&key)).map_or(0.0, |stamp| stamp as f64)
+        self.store.with_cache(|cache| cache.remove(&key)).map_or(0.0, |stamp| stamp as f64)
     }
 
     #[napi(catch_unwind)]
     pub fn clear(&self) {
-        self.0.with_cache(crate::cache::Cache::clear);
+        self.store.with_cache(crate::cache::Cache::clear);
     }
 
     #[napi(catch_unwind)]
     pub fn size(&self) -> u32 {
-        self.0.with_cache(|cache| cache.len()) as u32
+        self.store.with_cache(|cache| cache.len()) as u32
     }
 
     #[napi(catch_unwind)]
     pub fn hits(&self) -> f64 {
-        self.0.with_cache(|cache| cache.counters().0) as f64
+        self.store.with_cache(|cache| cache.counters().0) as f64
     }
 
     #[napi(catch_unwind)]
     pub fn misses(&self) -> f64 {
-        self.0.with_cache(|cache| cache.counters().1) as f64
+        self.store.with_cache(|cache| cache.counters().1) as f64
     }
 
     #[napi(catch_unwind)]
     pub fn reset_counters(&self) {
-        self.0.with_cache(crate::cache::Cache::reset_counters);
+        self.store.with_cache(crate::cache::Cache::reset_counters);
     }
 }
 
 impl Ledger {
     fn or_fault(opened: error::Result<Arc<Store>>) -> Either<Self, Fault> {
         match opened {
-            Ok(ledger) => Either::A(Self(ledger)),
+            Ok(store) => Either::A(Self { store, claimed: Cell::new(0) }),
             Err(error) => Either::B(Fault::from(&error)),
         }
+    }
+}
+
+impl ObjectFinalize for Ledger {
+    fn finalize(self, env: Env) -> napi::Result<()> {
+        let claimed = self.claimed.get();
+        self.store.unclaim(claimed);
+        env.adjust_external_memory(-claimed).map(drop)
     }
 }

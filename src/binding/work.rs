@@ -105,7 +105,7 @@ impl Batch {
         let mut pending = PENDING.lock();
         pending.retain(|batch| batch.updates.strong_count() > 0);
         pending.push(Pending {
-            ledger: Arc::downgrade(&ledger.0),
+            ledger: Arc::downgrade(&ledger.store),
             updates: Arc::downgrade(&updates),
             hold: hold.map(|hold| Arc::downgrade(&hold.0)),
         });
@@ -185,21 +185,21 @@ impl Ledger {
     /// Reads the file if it is not what was last read. Gives whether it holds something else than before.
     #[napi(ts_return_type = "Promise<boolean | Fault>")]
     pub fn load(&self, now: f64) -> AsyncTask<Work<bool>> {
-        let ledger = Arc::clone(&self.0);
+        let ledger = Arc::clone(&self.store);
         Work::start(move || ledger.load(now))
     }
 
     /// Fills the cache with the first keys of the file. Gives how many it took.
     #[napi(ts_return_type = "Promise<number | Fault>")]
     pub fn warm_up(&self, now: f64) -> AsyncTask<Work<u32>> {
-        let ledger = Arc::clone(&self.0);
+        let ledger = Arc::clone(&self.store);
         Work::start(move || ledger.warm_up(now).map(|count| count as u32))
     }
 
     /// Takes the lock for JavaScript.
     #[napi(ts_return_type = "Promise<undefined | Fault>")]
     pub fn acquire(&self, hold: &Hold, left_ms: f64) -> AsyncTask<Work<()>> {
-        let (ledger, hold) = (Arc::clone(&self.0), Arc::clone(&hold.0));
+        let (ledger, hold) = (Arc::clone(&self.store), Arc::clone(&hold.0));
         Work::start(move || {
             // Locked first, so that who releases it meanwhile waits for it.
             let mut slot = hold.lock();
@@ -221,7 +221,8 @@ impl Ledger {
         fill: bool,
         left_ms: f64,
     ) -> AsyncTask<Work<bool>> {
-        let (ledger, updates, hold) = (Arc::clone(&self.0), Arc::clone(&batch.0), hold.map(|hold| Arc::clone(&hold.0)));
+        let (ledger, updates, hold) =
+            (Arc::clone(&self.store), Arc::clone(&batch.0), hold.map(|hold| Arc::clone(&hold.0)));
         Work::start(move || {
             let Committed { reloaded, replaced } =
                 commit(&ledger, &updates, hold.as_deref(), now, fill, patience(left_ms))?;
@@ -233,7 +234,7 @@ impl Ledger {
     /// The same at once, for the end of the process.
     #[napi(catch_unwind, ts_return_type = "undefined | Fault")]
     pub fn commit_sync(&self, batch: &Batch, hold: Option<&Hold>, now: f64, left_ms: f64) -> Option<Fault> {
-        let result = commit(&self.0, &batch.0, hold.map(|hold| &*hold.0), now, false, duration(left_ms));
+        let result = commit(&self.store, &batch.0, hold.map(|hold| &*hold.0), now, false, duration(left_ms));
         result.err().as_ref().map(Fault::from)
     }
 
@@ -256,8 +257,8 @@ impl Ledger {
     /// Replaces the file, under the lock that is held or one of its own.
     #[napi(ts_return_type = "Promise<undefined | Fault>")]
     pub fn replace(&self, text: String, hold: Option<&Hold>, now: f64, left_ms: f64) -> AsyncTask<Work<()>> {
-        let (ledger, hold) = (Arc::clone(&self.0), hold.map(|hold| Arc::clone(&hold.0)));
-        Work::start(move || with(hold.as_deref(), |held| ledger.replace(text, held, now, patience(left_ms))))
+        let (ledger, hold) = (Arc::clone(&self.store), hold.map(|hold| Arc::clone(&hold.0)));
+        Work::start(move || with(hold.as_deref(), |held| ledger.replace(&text, held, now, patience(left_ms))))
     }
 
     /// Resolves after a while. On a thread of the pool, so that a test's fake timers don't stop the writing.
