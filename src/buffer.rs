@@ -1,6 +1,6 @@
-//! Memory for a whole data file, straight from the system. It goes back the moment that it is freed, where `malloc` keeps
-//! some megabytes in each thread that ever freed as many; and a large one comes in huge pages where the system has them,
-//! which takes half the time.
+//! Memory for a whole data file. That for a large one comes straight from the system: it goes back the moment that it is
+//! freed, where `malloc` keeps some megabytes for each thread that ever freed as many; and it comes in huge pages where the
+//! system has them, which takes half the time.
 
 use std::io::{self, Read};
 use std::ops::Deref;
@@ -8,46 +8,63 @@ use std::str::{self, Utf8Error};
 
 use memmap2::MmapMut;
 
-/// In bytes: from here on huge pages are asked for, which on most systems are half as large.
-const LARGE: usize = 4 * 1024 * 1024;
+/// The size of a huge page on most systems, in bytes. What is smaller comes from `malloc`, which has it at hand when the next
+/// content is made.
+const HUGE_PAGE: usize = 2 * 1024 * 1024;
 
 /// Bytes that are appended.
-#[derive(Debug, Default)]
-pub struct Buffer {
-    map: Option<MmapMut>,
-    length: usize,
+#[derive(Debug)]
+pub enum Buffer {
+    /// A small one.
+    Heap(Vec<u8>),
+    /// A large one, and how much of it is used.
+    Pages(MmapMut, usize),
+}
+
+impl Default for Buffer {
+    fn default() -> Self {
+        Self::Heap(Vec::new())
+    }
 }
 
 impl Buffer {
     /// An empty one with room for this many bytes.
     pub fn with_capacity(capacity: usize) -> io::Result<Self> {
-        if capacity == 0 {
-            return Ok(Self::default());
+        if capacity < HUGE_PAGE {
+            return Ok(Self::Heap(Vec::with_capacity(capacity)));
         }
-        let map = MmapMut::map_anon(capacity)?;
+        // Only whole ones are huge.
+        let map = MmapMut::map_anon(capacity.checked_next_multiple_of(HUGE_PAGE).unwrap_or(capacity))?;
         #[cfg(all(target_os = "linux", not(miri)))]
-        if capacity >= LARGE {
-            // Only faster.
-            let _ = map.advise(memmap2::Advice::HugePage);
-        }
-        Ok(Self { map: Some(map), length: 0 })
+        // Where there are none it is slower.
+        let _ = map.advise(memmap2::Advice::HugePage);
+        Ok(Self::Pages(map, 0))
     }
 
     /// The bytes that it occupies.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.map.as_ref().map_or(0, |map| map.len())
+        match self {
+            Self::Heap(bytes) => bytes.capacity(),
+            Self::Pages(map, _) => map.len(),
+        }
     }
 
     /// Appends all that is left to read.
     pub fn read_to_end(&mut self, source: &mut impl Read) -> io::Result<()> {
         loop {
-            if self.length == self.capacity() {
-                self.reserve(self.capacity().max(4096))?;
+            let (map, length) = match self {
+                Self::Heap(bytes) => return source.read_to_end(bytes).map(drop),
+                Self::Pages(map, length) => (map, length),
+            };
+            if *length == map.len() {
+                let more = map.len();
+                self.reserve(more)?;
+                continue;
             }
-            match source.read(self.room()) {
+            match source.read(&mut map[*length..]) {
                 Ok(0) => return Ok(()),
-                Ok(read) => self.length += read,
+                Ok(read) => *length += read,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
@@ -56,23 +73,23 @@ impl Buffer {
 
     fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.reserve(bytes.len())?;
-        self.room()[..bytes.len()].copy_from_slice(bytes);
-        self.length += bytes.len();
-        Ok(())
-    }
-
-    fn reserve(&mut self, more: usize) -> io::Result<()> {
-        if self.capacity() - self.length < more {
-            let mut larger = Self::with_capacity(self.length + more)?;
-            larger.room()[..self.length].copy_from_slice(self);
-            larger.length = self.length;
-            *self = larger;
+        match self {
+            Self::Heap(heap) => heap.extend_from_slice(bytes),
+            Self::Pages(map, length) => {
+                map[*length..][..bytes.len()].copy_from_slice(bytes);
+                *length += bytes.len();
+            }
         }
         Ok(())
     }
 
-    fn room(&mut self) -> &mut [u8] {
-        self.map.as_deref_mut().map_or(&mut [], |map| &mut map[self.length..])
+    fn reserve(&mut self, more: usize) -> io::Result<()> {
+        if self.capacity() - self.len() < more {
+            let mut larger = Self::with_capacity(self.len() + more)?;
+            larger.push(self)?;
+            *self = larger;
+        }
+        Ok(())
     }
 }
 
@@ -80,7 +97,10 @@ impl Deref for Buffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.map.as_deref().map_or(&[], |map| &map[..self.length])
+        match self {
+            Self::Heap(bytes) => bytes,
+            Self::Pages(map, length) => &map[..*length],
+        }
     }
 }
 
@@ -128,8 +148,16 @@ mod tests {
 
     #[test]
     fn holds_what_was_read_whatever_room_it_had() {
-        for (capacity, size) in [(0, 0), (0, 1), (1, 1), (5, 4), (10, 100_000), (100_001, 100_000)] {
-            let bytes: Vec<u8> = (0..size).map(|number: u32| number as u8).collect();
+        for (capacity, size) in [
+            (0, 0),
+            (0, 1),
+            (5, 4),
+            (10, 100_000),
+            (HUGE_PAGE, HUGE_PAGE),
+            (HUGE_PAGE, 3_000_000),
+            (3_000_001, 3_000_000),
+        ] {
+            let bytes: Vec<u8> = (0..size).map(|number: usize| number as u8).collect();
             let mut buffer = Buffer::with_capacity(capacity).expect("memory");
             buffer.read_to_end(&mut &bytes[..]).expect("read");
             assert_eq!(&*buffer, bytes);
@@ -139,10 +167,11 @@ mod tests {
     #[test]
     fn holds_what_was_appended_and_only_text() {
         let mut text = TextBuffer::with_capacity(3).expect("memory");
-        for part in ["", "é", "🦀", "", "x"] {
+        let long = "é".repeat(HUGE_PAGE / 2);
+        for part in ["", "é", "🦀", "", "x", &long, "y"] {
             text.push_str(part).expect("room");
         }
-        assert_eq!(&*text, "é🦀x");
+        assert_eq!(&*text, format!("é🦀x{long}y"));
         let mut buffer = Buffer::default();
         buffer.read_to_end(&mut &b"ab\xff"[..]).expect("read");
         assert_eq!(TextBuffer::from_utf8(buffer).expect_err("no text").valid_up_to(), 2);
