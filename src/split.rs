@@ -17,12 +17,20 @@ use crate::text;
 const LONG: usize = if cfg!(test) { 64 } else { 512 * 1024 };
 
 /// What a data file holds: where the first object of each key lies, and at which position.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Objects {
     /// Where the objects lie, by position.
     pub spans: Vec<Range<usize>>,
     /// The positions of the keys.
     pub index: Index,
+}
+
+impl Objects {
+    fn add(&mut self, key: &[u8], span: Range<usize>) {
+        if self.index.add(key) {
+            self.spans.push(span);
+        }
+    }
 }
 
 /// One element of the array.
@@ -86,42 +94,36 @@ impl<'a> Split<'a> {
         self.value::<IgnoredAny>().map(drop)
     }
 
-    fn objects(&mut self) -> Option<Objects> {
-        self.take(b'[')?;
-        let elements = if self.take(b']').is_some() { Vec::new() } else { self.halves()? };
-        let mut spans = Vec::with_capacity(elements.len());
-        let mut index = Index::with_capacity(elements.len());
-        for Element { key, span } in elements {
-            if key.is_some_and(|key| index.add(&key)) {
-                spans.push(span);
-            }
-        }
-        index.shrink_to_fit();
-        Some(Objects { spans, index })
-    }
-
-    /// The elements of an array. Of a long one, another thread splits the second half: from where an element seems to begin,
+    /// The objects of an array. Of a long one, another thread splits the second half: from where an element seems to begin,
     /// which counts only if this thread, having split all that lies before, comes to just that place.
-    fn halves(&mut self) -> Option<Vec<Element<'a>>> {
-        let mut found = Vec::new();
+    fn objects(&mut self) -> Option<Objects> {
+        let mut objects = Objects::default();
+        self.take(b'[')?;
+        if self.take(b']').is_some() {
+            return Some(objects);
+        }
         let ahead = self.ahead();
         thread::scope(|scope| {
             let second_half = ahead.clone().and_then(|mut ahead| {
                 let split = move || {
-                    let mut found = Vec::new();
-                    ahead.elements(None, &mut found)?;
-                    Some((found, ahead.at))
+                    let mut objects = Objects::default();
+                    ahead.elements(None, &mut objects)?;
+                    Some((objects, ahead.at))
                 };
                 thread::Builder::new().spawn_scoped(scope, split).ok()
             });
             let until = second_half.as_ref().and(ahead).map(|ahead| ahead.at);
-            let is_end = self.elements(until, &mut found)?;
+            let is_end = self.elements(until, &mut objects)?;
             if !is_end {
                 let (others, end) = second_half?.join().unwrap_or_else(|panic| resume_unwind(panic))?;
-                found.extend(others);
+                for (position, span) in others.spans.into_iter().enumerate() {
+                    objects.add(others.index.key(position), span);
+                }
                 self.at = end;
             }
-            Some(found)
+            objects.index.shrink_to_fit();
+            objects.spans.shrink_to_fit();
+            Some(objects)
         })
     }
 
@@ -144,13 +146,16 @@ impl<'a> Split<'a> {
     }
 
     /// The elements up to the end of the array, or until one begins at `until`. Gives whether it was the end.
-    fn elements(&mut self, until: Option<usize>, found: &mut Vec<Element<'a>>) -> Option<bool> {
+    fn elements(&mut self, until: Option<usize>, objects: &mut Objects) -> Option<bool> {
         loop {
             self.peek()?;
             if until == Some(self.at) {
                 return Some(false);
             }
-            found.push(self.element()?);
+            let Element { key, span } = self.element()?;
+            if let Some(key) = key {
+                objects.add(&key, span);
+            }
             if self.take(b']').is_some() {
                 return Some(true);
             }
