@@ -5,6 +5,8 @@ import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { vi } from 'vitest';
 import type { ApiKey, ApiKeysData } from '../index.js';
+import { Ledger as Native } from '../lib/native.js';
+import type { Calls } from '../native.cjs';
 
 type Module = typeof import('../index.js');
 export type Ledger = Module & { file: string };
@@ -41,6 +43,12 @@ export function tempFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'keyledger-test-'));
   later(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
+}
+
+/** Gives what lookups call of the native side, for each ledger that is opened after this. */
+export function watchCalls(): () => Calls[] {
+  const asked = vi.spyOn(Native.prototype, 'calls');
+  return () => asked.mock.results.map(({ value }) => value);
 }
 
 /** The bytes that the contract promises for `data`. */

@@ -5,6 +5,7 @@ import { promisify } from 'node:util';
 import {
   finish,
   load,
+  longestStop,
   makeData,
   makeKey,
   median,
@@ -21,24 +22,6 @@ const edited = JSON.stringify(
   null,
   2,
 );
-
-/** The longest time in milliseconds between two turns of the event loop while `work` is under way. */
-async function longestStop(work: () => Promise<unknown>): Promise<number> {
-  let longest = 0;
-  let last = performance.now();
-  let done = false;
-  const turn = () => {
-    const now = performance.now();
-    longest = Math.max(longest, now - last);
-    last = now;
-    if (!done) setImmediate(turn);
-  };
-  setImmediate(turn);
-  await work();
-  done = true;
-  turn();
-  return longest;
-}
 
 const keys = Array.from({ length: 50 }, (_, i) => data.keys[i * 199]?.key as string);
 const pause = () => new Promise(resolve => setImmediate(resolve));

@@ -7,11 +7,17 @@ import type * as Keyledger from '../index.js';
 
 export type Storage = typeof Keyledger;
 
-/** One row of a table: what was measured for both, and the bound on it, where an issue sets one. */
+/**
+ * One row of a table: what was measured for both and for others on the same job, and the bound on it, where an issue
+ * sets one.
+ */
 export interface Row {
   what: string;
   keyledger: string;
   baseline: string;
+  Map?: string;
+  'lru-cache'?: string;
+  sqlite?: string;
   lmdb?: string;
   ratio?: string;
   bound?: string;
@@ -122,6 +128,24 @@ export function loopOver(
     return (performance.now() - start) * 1e6 / (rounds * keys.length);
   }`;
   return new Function('call', 'keys', source)(call, keys);
+}
+
+/** The longest time in milliseconds between two turns of the event loop while `work` is under way. */
+export async function longestStop(work: () => Promise<unknown>): Promise<number> {
+  let longest = 0;
+  let last = performance.now();
+  let done = false;
+  const turn = () => {
+    const now = performance.now();
+    longest = Math.max(longest, now - last);
+    last = now;
+    if (!done) setImmediate(turn);
+  };
+  setImmediate(turn);
+  await work();
+  done = true;
+  turn();
+  return longest;
 }
 
 /** Runs the measurements in turn, A B A B, and gives the median of each. */

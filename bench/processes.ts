@@ -1,10 +1,9 @@
 // Four processes on one file of 1000 keys, against one of them alone.
-import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
+import { type Child, start } from './child.ts';
 import { check, finish, folder, inTurn, makeData, type Row, total } from './measure.ts';
+import type { Answer, Question } from './recorder.ts';
 
 const PROCESSES = 4;
 const TURNS = 5;
@@ -13,49 +12,29 @@ const data = makeData(1000);
 const file = join(folder, 'processes.json');
 writeFileSync(file, JSON.stringify(data, null, 2));
 
-interface Recorder {
-  child: ChildProcess;
-  /** The next line that it prints. */
-  next(): Promise<string>;
-}
-
-function start(): Recorder {
-  const script = fileURLToPath(new URL('./recorder.ts', import.meta.url));
-  const child = spawn(process.execPath, [...process.execArgv, script], {
-    env: { ...process.env, DATA_FILE: file },
-    stdio: ['pipe', 'pipe', 'inherit'],
-  });
-  const lines = createInterface({ input: child.stdout as NodeJS.ReadableStream })[
-    Symbol.asyncIterator
-  ]();
-  return {
-    child,
-    next: async () => {
-      const { value, done } = await lines.next();
-      check(!done, 'a process of the benchmark has ended');
-      return value as string;
-    },
-  };
-}
-
 let made = 0;
+
+type Recorder = Child<Question, Answer>;
 
 /** Updates per second of these processes together. */
 async function rate(recorders: Recorder[], inFlight: number): Promise<number> {
-  for (const { child } of recorders) child.stdin?.write(`${inFlight} ${TURN_MS}\n`);
+  const question: Question = { inFlight, milliseconds: TURN_MS };
   let sum = 0;
-  for (const line of await Promise.all(recorders.map(recorder => recorder.next()))) {
-    const { updates, milliseconds } = JSON.parse(line);
+  const answers = await Promise.all(recorders.map(recorder => recorder.ask(question)));
+  for (const { updates, milliseconds } of answers) {
     made += updates;
     sum += (updates * 1e3) / milliseconds;
   }
   return sum;
 }
 
-const recorders = Array.from({ length: PROCESSES }, start);
+const recorders = await Promise.all(
+  Array.from({ length: PROCESSES }, () =>
+    start<Question, Answer>('recorder.ts', { DATA_FILE: file }),
+  ),
+);
 const rows: Row[] = [];
 try {
-  for (const recorder of recorders) check((await recorder.next()) === 'ready', 'ready');
   for (const inFlight of [1, 10, 100]) {
     const measures = [() => rate(recorders, inFlight), () => rate(recorders.slice(0, 1), inFlight)];
     await inTurn(1, ...measures);
@@ -74,6 +53,6 @@ try {
     });
   }
 } finally {
-  for (const { child } of recorders) child.kill();
+  await Promise.all(recorders.map(recorder => recorder.end()));
 }
 finish(rows);

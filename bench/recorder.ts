@@ -1,13 +1,23 @@
-// A process of `processes.ts`. For each line `IN_FLIGHT MILLISECONDS` on its standard input it records usage for that
-// long, each update that has resolved starting the next, and prints how many updates it made in how many milliseconds.
-import { createInterface } from 'node:readline';
+// A process of `processes.ts`. Asked to, it records usage, each update that has resolved starting the next, and answers
+// how many updates it made in how many milliseconds.
 import { findApiKey, readApiKeys, updateApiKeyUsage } from '../index.js';
+import { serve } from './child.ts';
+
+export interface Question {
+  inFlight: number;
+  milliseconds: number;
+}
+
+export interface Answer {
+  updates: number;
+  milliseconds: number;
+}
 
 const keys = (await readApiKeys()).keys.map(({ key }) => key);
 await findApiKey(keys[0] as string);
 let number = 0;
 
-async function record(inFlight: number, milliseconds: number) {
+await serve(async ({ inFlight, milliseconds }: Question): Promise<Answer> => {
   let updates = 0;
   const begun = performance.now();
   const lane = async () => {
@@ -18,10 +28,4 @@ async function record(inFlight: number, milliseconds: number) {
   };
   await Promise.all(Array.from({ length: inFlight }, lane));
   return { updates, milliseconds: performance.now() - begun };
-}
-
-console.log('ready');
-for await (const line of createInterface({ input: process.stdin })) {
-  const [inFlight = 0, milliseconds = 0] = line.split(' ').map(Number);
-  console.log(JSON.stringify(await record(inFlight, milliseconds)));
-}
+});

@@ -10,20 +10,40 @@ import { join } from 'node:path';
 import type { RootDatabase } from 'lmdb';
 import type { ApiKey, ApiKeysData } from '../index.js';
 import { check, folder, type Updater } from './measure.ts';
+import type { Driver } from './peers.ts';
 
 // Its ES module does not find its addon on every runtime.
 const { open } = createRequire(import.meta.url)('lmdb') as typeof import('lmdb');
 
 const WINDOW_MS = 5 * 60 * 60 * 1000;
 
+function openStore(path: string): RootDatabase<ApiKey, string> {
+  return open({ path, encoding: 'json' });
+}
+
+async function fill(store: RootDatabase<ApiKey, string>, data: ApiKeysData): Promise<void> {
+  await Promise.all(data.keys.map(record => store.put(record.key, record)));
+  check(store.getKeysCount() === data.keys.length, 'lmdb holds every record');
+}
+
+export const lmdb: Driver = {
+  name: 'lmdb',
+  async make(path, data) {
+    const store = openStore(path);
+    await fill(store, data);
+    await store.close();
+  },
+  open(path) {
+    const store = openStore(path);
+    return { find: key => store.get(key), close: () => store.close() };
+  },
+};
+
 /** A database of its own with these records. */
 export async function openRival(run: string, data: ApiKeysData): Promise<Updater> {
   mkdirSync(join(folder, 'lmdb'), { recursive: true });
-  const store: RootDatabase<ApiKey, string> = open({
-    path: join(folder, 'lmdb', `${run}.mdb`),
-    encoding: 'json',
-  });
-  await Promise.all(data.keys.map(record => store.put(record.key, record)));
+  const store = openStore(join(folder, 'lmdb', `${run}.mdb`));
+  await fill(store, data);
   const update = (key: string, tokensUsed = 1) =>
     store.transaction(() => {
       const record = store.get(key);
@@ -31,7 +51,6 @@ export async function openRival(run: string, data: ApiKeysData): Promise<Updater
     });
   const [first] = data.keys;
   await update(first?.key as string, 0);
-  check(store.getKeysCount() === data.keys.length, 'lmdb holds every record');
   return {
     update,
     total: () => {

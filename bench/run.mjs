@@ -7,7 +7,34 @@ import { join } from 'node:path';
 import process from 'node:process';
 import { prepare, root } from '../scripts/prepare.mjs';
 
-const ALL = ['hit', 'unknown', 'burst', 'loop', 'flight', 'single', 'held', 'processes'];
+const ALL = [
+  'hit',
+  'unknown',
+  'scale',
+  'first',
+  'workers',
+  'memory',
+  'burst',
+  'loop',
+  'flight',
+  'single',
+  'held',
+  'processes',
+];
+
+/** @type {(keyof Row)[]} */
+const COLUMNS = [
+  'what',
+  'keyledger',
+  'baseline',
+  'Map',
+  'lru-cache',
+  'sqlite',
+  'lmdb',
+  'ratio',
+  'bound',
+  'met',
+];
 
 /** Another Node than the one at hand, from its npm package, where there is one for this platform. */
 function node24() {
@@ -41,8 +68,7 @@ function versionOf(command) {
  * @param {Row[]} rows
  */
 function table(title, rows) {
-  /** @type {(keyof Row)[]} */
-  const columns = ['what', 'keyledger', 'baseline', 'lmdb', 'ratio', 'bound', 'met'];
+  const columns = COLUMNS.filter(column => rows.some(row => row[column] !== undefined));
   const body = rows.map(row => columns.map(column => cell(row[column])));
   const widths = columns.map((name, i) =>
     Math.max(name.length, ...body.map(values => String(values[i]).length)),

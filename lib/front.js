@@ -40,6 +40,8 @@ const UNKNOWN = Promise.resolve(null);
 
 export class Front {
   #native;
+  /** @type {import('../native.cjs').Calls} */
+  #calls;
   #maxSize;
   #revalidateMs;
   #now;
@@ -63,6 +65,7 @@ export class Front {
    */
   constructor(native, settings) {
     this.#native = native;
+    this.#calls = native.calls();
     this.#maxSize = settings.maxSize;
     this.#revalidateMs = settings.revalidateMs;
     this.#now = settings.now;
@@ -105,7 +108,7 @@ export class Front {
   find(key, counted, looked) {
     this.tell();
     const now = this.#now();
-    const stamp = this.#native.find(key, now, counted, looked);
+    const stamp = this.#calls.find(key, now, counted, looked);
     if (stamp < 0) return stamp;
     if (stamp === 0) return UNKNOWN;
     if (this.#quick && (now >= this.#nextLook || now < this.#lookedAt)) {
@@ -194,7 +197,7 @@ export class Front {
     this.#told = this.#uses;
     const stamps = Float64Array.from(recent, entry => entry.stamp);
     try {
-      this.#native.used(stamps, hits);
+      this.#calls.used(stamps, hits);
     } catch (error) {
       // Neither a lookup nor an update depends on it.
       report('cache failed', { error: String(error) });
@@ -213,7 +216,7 @@ export class Front {
       held.epoch = this.#epoch;
       return held;
     }
-    const json = this.#native.text(stamp);
+    const json = this.#calls.text(stamp);
     if (json === null) return undefined;
     return this.#hold(key, stamp, JSON.parse(json));
   }
@@ -233,7 +236,7 @@ export class Front {
       value,
       promise: Promise.resolve(value),
       epoch: this.#epoch,
-      until: this.#native.expires(stamp),
+      until: this.#calls.expires(stamp),
       used: 0,
     };
     this.#slots[slot] = entry;

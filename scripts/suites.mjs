@@ -14,6 +14,19 @@ import { prepare, root, SetupError } from './prepare.mjs';
  */
 
 /**
+ * Rust tests.
+ *
+ * @param {string} name
+ * @param {...string} command
+ * @returns {Suite}
+ */
+export const onCargo = (name, ...command) => ({
+  name,
+  command,
+  counts: /test result: \w+\. (?<passed>\d+) passed; (?<failed>\d+) failed/g,
+});
+
+/**
  * The suite on Node.js.
  *
  * @param {...string} args of `vitest run`

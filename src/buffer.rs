@@ -2,15 +2,20 @@
 //! freed, where `malloc` keeps some megabytes for each thread that ever freed as many; and it comes in huge pages where the
 //! system has them, which takes half the time.
 
+use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Deref;
+#[cfg(unix)]
+use std::panic::resume_unwind;
 use std::str::{self, Utf8Error};
+#[cfg(unix)]
+use std::thread;
 
 use memmap2::MmapMut;
 
 /// The size of a huge page on most systems, in bytes. What is smaller comes from `malloc`, which has it at hand when the next
 /// content is made.
-const HUGE_PAGE: usize = 2 * 1024 * 1024;
+const HUGE_PAGE: usize = if cfg!(miri) { 8 * 1024 } else { 2 * 1024 * 1024 };
 
 /// Bytes that are appended.
 #[derive(Debug)]
@@ -48,6 +53,22 @@ impl Buffer {
             Self::Heap(bytes) => bytes.capacity(),
             Self::Pages(map, _) => map.len(),
         }
+    }
+
+    /// What a file holds that has not been read yet, and whose size is this.
+    pub fn of_file(file: &mut File, size: usize) -> io::Result<Self> {
+        // One more, so that the end is found without more room.
+        let mut buffer = Self::with_capacity(size + 1)?;
+        #[cfg(unix)]
+        if let Self::Pages(map, length) = &mut buffer
+            && read_halves(file, &mut map[..size]).is_ok()
+        {
+            *length = size;
+            io::Seek::seek(file, io::SeekFrom::Start(size as u64))?;
+        }
+        // What is left; all of it, if the file turned out to be shorter.
+        buffer.read_to_end(file)?;
+        Ok(buffer)
     }
 
     /// Appends all that is left to read.
@@ -91,6 +112,20 @@ impl Buffer {
         }
         Ok(())
     }
+}
+
+/// Fills a buffer from the beginning of a file, each half by a thread.
+#[cfg(unix)]
+fn read_halves(file: &File, buffer: &mut [u8]) -> io::Result<()> {
+    use std::os::unix::fs::FileExt;
+    let middle = buffer.len() / 2;
+    let (first, second) = buffer.split_at_mut(middle);
+    thread::scope(|scope| {
+        let read = move || file.read_exact_at(second, middle as u64);
+        let other = thread::Builder::new().spawn_scoped(scope, read)?;
+        file.read_exact_at(first, 0)?;
+        other.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
 }
 
 impl Deref for Buffer {
@@ -152,10 +187,10 @@ mod tests {
             (0, 0),
             (0, 1),
             (5, 4),
-            (10, 100_000),
+            (10, HUGE_PAGE / 20),
             (HUGE_PAGE, HUGE_PAGE),
-            (HUGE_PAGE, 3_000_000),
-            (3_000_001, 3_000_000),
+            (HUGE_PAGE, HUGE_PAGE + 1_000),
+            (HUGE_PAGE + 1_001, HUGE_PAGE + 1_000),
         ] {
             let bytes: Vec<u8> = (0..size).map(|number: usize| number as u8).collect();
             let mut buffer = Buffer::with_capacity(capacity).expect("memory");

@@ -175,13 +175,14 @@ impl<V: Weigh> Cache<V> {
 
     /// Takes note of entries that were used elsewhere, in the order in which they last were.
     pub fn used(&mut self, stamps: impl Iterator<Item = Stamp>) {
+        let stride = self.stride();
         for stamp in stamps {
-            let Some((rank, key)) = self.slots.get(self.slot_of(stamp)).and_then(|slot| slot.holds.clone()) else {
+            let Some(Slot { fills, holds: Some((rank, key)) }) = self.slots.get((stamp % stride) as usize) else {
                 continue;
             };
-            let part = self.part(rank);
-            if part.peek(&key).is_some_and(|entry| entry.stamp == stamp) {
-                part.promote(&key);
+            if stamp / stride == *fills {
+                let part = if *rank == Rank::Lasting { &mut self.lasting } else { &mut self.transient };
+                part.promote(key);
             }
         }
     }

@@ -145,7 +145,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (0_u8..40).prop_map(Step::Wait),
         2 => proptest::collection::vec(key, 0..4).prop_map(Step::Used),
     ];
-    proptest::collection::vec(step, 1..200)
+    proptest::collection::vec(step, 1..if cfg!(miri) { 25 } else { 200 })
 }
 
 proptest! {

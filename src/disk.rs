@@ -118,9 +118,7 @@ pub fn read(path: &Path, known: Option<Mark>) -> Result<Content> {
     loop {
         let before = Fingerprint::of(&file.metadata().map_err(fault)?);
         let time = SystemTime::now();
-        // One more, so that the end is found without more room.
-        let mut bytes = Buffer::with_capacity(before.size as usize + 1).map_err(fault)?;
-        bytes.read_to_end(&mut file).map_err(fault)?;
+        let bytes = Buffer::of_file(&mut file, before.size as usize).map_err(fault)?;
         let after = Fingerprint::of(&file.metadata().map_err(fault)?);
         if before == after {
             let trusted = before.rested(time) || known == Some(before.mark());

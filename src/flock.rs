@@ -207,8 +207,11 @@ fn open(path: &Path, data_file: &Path) -> io::Result<File> {
 #[cfg(unix)]
 fn read_note(file: &File) -> io::Result<[u8; NOTE_SIZE]> {
     let mut note = [0; NOTE_SIZE];
-    let read = std::os::unix::fs::FileExt::read_at(file, &mut note, 0)?;
-    Ok(if read == NOTE_SIZE { note } else { [0; NOTE_SIZE] })
+    // A short file says nothing; a short read may be followed by the rest.
+    match std::os::unix::fs::FileExt::read_exact_at(file, &mut note, 0) {
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok([0; NOTE_SIZE]),
+        read => read.map(|()| note),
+    }
 }
 
 #[cfg(unix)]

@@ -109,6 +109,7 @@ fn a_miss_is_answered_from_the_file_as_it_is() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "files have no time of change (st_ctime) there")]
 fn a_file_that_was_read_as_it_changed_is_read_again() {
     let fixture = open(&["a"]);
     fixture.save(&text(&["a"]));
@@ -206,7 +207,8 @@ fn equal_settings_are_one_ledger() {
 /// counts once, and after a commit nobody sees an older state.
 #[test]
 fn concurrent_commits_and_reloads_lose_nothing_and_never_go_back() {
-    const COMMITS: u64 = 60;
+    const WRITERS: usize = if cfg!(miri) { 2 } else { 4 };
+    const COMMITS: usize = if cfg!(miri) { 2 } else { 60 };
     let fixture = open(&["a", "b"]);
     let settings = fixture.ledger.settings().clone();
     let other = Ledger::open(Settings { max_size: 3, ..settings }).expect("the ledger opens");
@@ -214,6 +216,7 @@ fn concurrent_commits_and_reloads_lose_nothing_and_never_go_back() {
     thread::scope(|scope| {
         let writers: Vec<_> = [&fixture.ledger, &other, &fixture.ledger, &other]
             .into_iter()
+            .take(WRITERS)
             .map(|ledger| {
                 scope.spawn(move || {
                     let mut last = 0.0;
@@ -242,7 +245,7 @@ fn concurrent_commits_and_reloads_lose_nothing_and_never_go_back() {
         done.store(true, Ordering::Relaxed);
         assert!(results.iter().all(std::result::Result::is_ok), "{results:?}");
     });
-    assert_eq!(fixture.total("a"), 4 * COMMITS);
+    assert_eq!(fixture.total("a"), (WRITERS * COMMITS) as u64);
     let left: Vec<_> = fs::read_dir(fixture.file.parent().expect("a folder"))
         .expect("a folder")
         .map(|entry| entry.expect("an entry").file_name())

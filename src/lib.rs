@@ -36,6 +36,8 @@ pub mod flock;
 pub mod index;
 pub mod ledger;
 pub mod lock;
+#[cfg(all(test, miri))]
+mod miri;
 pub mod record;
 pub mod settings;
 pub mod source;

@@ -7,11 +7,20 @@ use tempfile::TempDir;
 use super::*;
 
 fn lock(folder: &TempDir) -> Arc<Lock> {
-    Arc::new(Lock::new(&folder.path().join("apikeys.json")))
+    let data_file = folder.path().join("apikeys.json");
+    Arc::new(Lock::new(&data_file))
 }
 
 const AT_ONCE: Duration = Duration::ZERO;
 const SOON: Duration = Duration::from_millis(30);
+
+/// What a process that dies does: it releases the flock, and nothing else.
+fn die(held: Held) {
+    // Kept: what was forgotten would be a leak.
+    static DEAD: Mutex<Vec<Held>> = Mutex::new(Vec::new());
+    held.flock.die();
+    DEAD.lock().push(held);
+}
 
 fn names(folder: &TempDir) -> Vec<String> {
     let entries = fs::read_dir(folder).expect("read");
@@ -61,9 +70,7 @@ fn what_one_of_ours_left_behind_is_taken_over_at_once() {
     let dead = lock(&folder);
     let flock = dead.flock(SOON).expect("free");
     assert!(!flock.is_inherited());
-    // A process that dies releases the flock, and nothing else.
-    std::mem::forget(dead.directory(&flock, Purpose::Commit, SOON).expect("free"));
-    flock.die();
+    die(dead.directory(&flock, Purpose::Commit, SOON).expect("free"));
     let other = lock(&folder);
     let flock = other.flock(AT_ONCE).expect("freed by the system");
     assert!(flock.is_inherited());
@@ -79,8 +86,7 @@ fn a_note_does_not_name_a_directory_that_somebody_else_has_made_since() {
     let path = folder.path().join("apikeys.json.lock");
     let dead = lock(&folder);
     let flock = dead.flock(SOON).expect("free");
-    std::mem::forget(dead.directory(&flock, Purpose::Commit, SOON).expect("free"));
-    flock.die();
+    die(dead.directory(&flock, Purpose::Commit, SOON).expect("free"));
     // Longer than a tick of the clock by which files are stamped: the inode may be the same.
     thread::sleep(Duration::from_millis(20));
     fs::remove_dir(&path).expect("there");
@@ -125,8 +131,7 @@ fn a_refreshed_directory_is_newer_and_still_taken_over_at_once() {
     thread::sleep(Duration::from_millis(20));
     held.refresh().expect("refreshed");
     assert!(identity(&path).expect("there").modified_ns > before.modified_ns);
-    std::mem::forget(held);
-    flock.die();
+    die(held);
     hold(&lock(&folder), AT_ONCE).expect("taken over");
 }
 
@@ -162,10 +167,10 @@ fn a_renewed_directory_whose_note_is_older_is_taken_over_at_once() {
     let folder = tempfile::tempdir().expect("a folder");
     let dead = lock(&folder);
     let flock = dead.flock(AT_ONCE).expect("free");
-    std::mem::forget(dead.directory(&flock, Purpose::Caller, AT_ONCE).expect("free"));
+    let held = dead.directory(&flock, Purpose::Caller, AT_ONCE).expect("free");
     thread::sleep(Duration::from_millis(20));
     touch(&folder.path().join("apikeys.json.lock")).expect("renewed");
-    flock.die();
+    die(held);
     hold(&lock(&folder), AT_ONCE).expect("taken over");
 }
 

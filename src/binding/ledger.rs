@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
 use napi::Env;
-use napi::bindgen_prelude::{Either, Float64Array, ObjectFinalize};
+use napi::bindgen_prelude::{Either, Float64Array, FnArgs, Function, ObjectFinalize};
 use napi_derive::napi;
 
 use super::fault::Fault;
@@ -76,6 +76,23 @@ fn first_here(ledger: &Arc<Store>) -> bool {
     })
 }
 
+/// What lookups call, as functions: at each call of a method `napi-rs` takes locks that all threads of the process share.
+#[napi(object, object_from_js = false)]
+pub struct Calls<'env> {
+    /// Finds a key. Gives a stamp, or one of the numbers above.
+    #[napi(ts_type = "(key: string, now: number, counted: boolean, looked: boolean) => number")]
+    pub find: Function<'env, FnArgs<(String, f64, bool, bool)>, f64>,
+    /// Gives the JSON text that a stamp names; `null` when it is gone, or has no text.
+    #[napi(ts_type = "(stamp: number) => string | null")]
+    pub text: Function<'env, f64, Option<String>>,
+    /// Gives the last millisecond at which the entry holds.
+    #[napi(ts_type = "(stamp: number) => number")]
+    pub expires: Function<'env, f64, f64>,
+    /// Takes note of hits that were answered in JavaScript, and of the entries, in the order in which they were last used.
+    #[napi(ts_type = "(stamps: Float64Array, hits: number) => void")]
+    pub used: Function<'env, FnArgs<(Float64Array, f64)>, ()>,
+}
+
 /// See [`Store`]. Stamps are numbers from 1; times are milliseconds as `Date.now()` gives them.
 #[napi(custom_finalize)]
 pub struct Ledger {
@@ -118,25 +135,34 @@ impl Ledger {
         env.adjust_external_memory(change).map(|bytes| bytes as f64)
     }
 
-    /// A stamp, or one of the numbers above.
     #[napi(catch_unwind)]
-    pub fn find(&self, key: Key, now: f64, counted: bool, looked: bool) -> f64 {
-        number(self.store.find(&key, now, counted, looked))
-    }
-
-    /// The JSON text that a stamp names; `null` when it is gone, or has no text.
-    #[napi(catch_unwind)]
-    pub fn text(&self, stamp: f64) -> Option<String> {
-        match self.store.entry(stamp as Stamp)?.0 {
-            Value::Record(text) => Some((*text).to_owned()),
-            Value::Unknown | Value::Opaque => None,
-        }
-    }
-
-    /// The last millisecond at which the entry holds.
-    #[napi(catch_unwind)]
-    pub fn expires(&self, stamp: f64) -> f64 {
-        self.store.entry(stamp as Stamp).map_or(f64::NEG_INFINITY, |(_, expires)| expires)
+    pub fn calls<'env>(&self, env: &'env Env) -> napi::Result<Calls<'env>> {
+        let store = || Arc::clone(&self.store);
+        let (find, text, expires, used) = (store(), store(), store(), store());
+        Ok(Calls {
+            find: env.create_function_from_closure("find", move |call| {
+                let (key, now, counted, looked) = call.args::<(Key, f64, bool, bool)>()?;
+                Ok(number(find.find(&key, now, counted, looked)))
+            })?,
+            text: env.create_function_from_closure("text", move |call| {
+                Ok(match text.entry(call.first_arg::<f64>()? as Stamp) {
+                    Some((Value::Record(text), _)) => Some((*text).to_owned()),
+                    _ => None,
+                })
+            })?,
+            expires: env.create_function_from_closure("expires", move |call| {
+                let entry = expires.entry(call.first_arg::<f64>()? as Stamp);
+                Ok(entry.map_or(f64::NEG_INFINITY, |(_, expires)| expires))
+            })?,
+            used: env.create_function_from_closure("used", move |call| {
+                let (stamps, hits) = call.args::<(Float64Array, f64)>()?;
+                used.with_cache(|cache| {
+                    cache.used(stamps.iter().map(|stamp| *stamp as Stamp));
+                    cache.count_hits(hits as u64);
+                });
+                Ok(())
+            })?,
+        })
     }
 
     /// The JSON text of a key's object past the cache, `"null"` for a key that does not exist.
@@ -167,16 +193,6 @@ impl Ledger {
     #[napi(catch_unwind)]
     pub fn looked_at(&self) -> f64 {
         self.store.looked_at()
-    }
-
-    /// Takes note of hits that were answered in JavaScript, and of the entries, in the order in which they were last
-    /// used.
-    #[napi(catch_unwind)]
-    pub fn used(&self, stamps: Float64Array, hits: f64) {
-        self.store.with_cache(|cache| {
-            cache.used(stamps.iter().map(|stamp| *stamp as Stamp));
-            cache.count_hits(hits as u64);
-        });
     }
 
     /// A stamp, or `UNKNOWN` also for what is not stored.
