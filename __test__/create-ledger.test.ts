@@ -174,6 +174,9 @@ describe('an option that makes no sense is refused:', () => {
     [{}, 'ERR_INVALID_ARG_TYPE', 'the option dataFile must be a path'],
     [{ dataFile: 5 }, 'ERR_INVALID_ARG_TYPE', 'the option dataFile must be a path'],
     [{ dataFile: '' }, 'ERR_INVALID_ARG_VALUE', "the option dataFile must be a path, not ''"],
+    [{ dataFile: 'a\0b' }, 'ERR_INVALID_ARG_VALUE', "the option dataFile must be a path, not 'a"],
+    [{ maxSize: null }, 'ERR_INVALID_ARG_TYPE', 'the option maxSize must be a number, not null'],
+    [{ [Symbol('maxSize')]: 5, ttlMs: 5 }, 'ERR_INVALID_ARG_VALUE', 'not Symbol(maxSize)'],
     [{ maxsize: 5 }, 'ERR_INVALID_ARG_VALUE', "fsync, logLevel, now, not 'maxsize'"],
     [{ CACHE_TTL_MS: 5 }, 'ERR_INVALID_ARG_VALUE', "not 'CACHE_TTL_MS'"],
     [{ maxSize: 0 }, 'ERR_OUT_OF_RANGE', `${whole('maxSize', 1)} 4294967295, not 0`],
@@ -189,6 +192,7 @@ describe('an option that makes no sense is refused:', () => {
     [{ now: 5 }, 'ERR_INVALID_ARG_TYPE', 'the option now must be a function'],
     [{ now: () => new Date() }, 'ERR_INVALID_ARG_TYPE', 'the result of the option now'],
     [{ now: () => Number.NaN }, 'ERR_OUT_OF_RANGE', 'the result of the option now'],
+    [{ now: () => 8.64e15 }, 'ERR_OUT_OF_RANGE', 'the result of the option now'],
   ])('%o', async (options, code, words) => {
     const { createLedger } = await open([]);
     const folder = join(tempFolder(), 'not made');
@@ -204,6 +208,41 @@ describe('an option that makes no sense is refused:', () => {
   });
 });
 
+it('an inherited option that nobody knows is refused too', async () => {
+  const { createLedger, file } = await open([]);
+  const options = Object.create({ maxsize: 5 }, { dataFile: { value: file } });
+  expect(thrown(() => createLedger(options)).message).toContain("not 'maxsize'");
+});
+
+it.each<[string, () => unknown, string]>([
+  ['gives no number', () => '5', 'ERR_INVALID_ARG_TYPE'],
+  ['gives a bigint', () => 1n, 'ERR_INVALID_ARG_TYPE'],
+  ['gives no time', () => Number.NEGATIVE_INFINITY, 'ERR_OUT_OF_RANGE'],
+  [
+    'throws',
+    () => {
+      throw Object.assign(new Error('broken'), { code: 'BROKEN' });
+    },
+    'BROKEN',
+  ],
+])(
+  'a clock that %s later on makes lookups and updates reject, and loses nothing',
+  async (_, bad, code) => {
+    let now: () => unknown = Date.now;
+    const { findApiKey, updateApiKeyUsage, flush, dataFile } = await create(['a'], {
+      now: () => now() as number,
+    });
+    await findApiKey('a');
+    now = bad;
+    expect((await rejection(findApiKey('a'))).code).toBe(code);
+    expect((await rejection(updateApiKeyUsage('a', 1, 'model'))).code).toBe(code);
+    now = Date.now;
+    await updateApiKeyUsage('a', 5, 'model');
+    await flush();
+    expect(inFile(dataFile, 'a').total_lifetime_tokens).toBe(5);
+  },
+);
+
 describe('ledgers', () => {
   it('with the same options share one cache, and what they counted', async () => {
     const { module, dataFile, ...first } = await create(['a']);
@@ -212,6 +251,19 @@ describe('ledgers', () => {
     expect(await second.cacheStats()).toMatchObject({ misses: 1, size: 1 });
     await second.findApiKey('a');
     expect(await first.cacheStats()).toMatchObject({ hits: 1, misses: 1, size: 1 });
+  });
+
+  it('with the same options count alike, and agree on what was used last', async () => {
+    const { module, dataFile, ...first } = await create(['a', 'b', 'c'], { maxSize: 2 });
+    const second = module.createLedger({ dataFile, maxSize: 2 });
+    await first.findApiKey('a');
+    await first.findApiKey('b');
+    for (let n = 0; n < 100; n += 1) await second.findApiKey('a');
+    expect(await first.cacheStats()).toMatchObject({ hits: 100, misses: 2 });
+    await first.findApiKey('c');
+    expect(first.apiKeyCache.has('a')).toBe(true);
+    await first.updateApiKeyUsage('a', 5, 'model');
+    expect((await second.findApiKey('a'))?.total_lifetime_tokens).toBe(5);
   });
 
   it('with the same options share it in a worker too', async () => {

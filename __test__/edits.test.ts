@@ -274,3 +274,34 @@ it('while no file can be opened (EMFILE) the last good state answers, and update
   expect({ stdout, stderr }).toMatchObject({ stdout: '[1,null,false,"EMFILE",1]\n' });
   expect(inFile(file, 'a').total_lifetime_tokens).toBe(101);
 });
+
+it('a file that somebody is still writing is not waited for: what was last read answers', async () => {
+  // To read it takes longer than a tick of the clock by which the system stamps files.
+  const filler = { filler: 'x'.repeat(60_000_000) };
+  const lines = captureLog();
+  const { findApiKey, updateApiKeyUsage, file } = await open([sampleKey('a', filler)], {
+    ...AT_ONCE,
+    LOCK_TIMEOUT_MS: '200',
+  });
+  await findApiKey('a');
+  const writer = start(
+    process.execPath,
+    evaluate(`
+      import { openSync, writeSync } from 'node:fs';
+      const file = openSync(process.env.FILE, 'r+');
+      writeSync(file, '{', 0);
+      console.log('writing');
+      for (;;) writeSync(file, '{', 0);
+    `),
+    { FILE: file },
+  );
+  await writer.prints('writing');
+  expect((await findApiKey('a'))?.key).toBe('a');
+  expect(lines.join()).toContain('somebody is writing it');
+  // An update waits for as long as for a lock.
+  expect((await rejection(updateApiKeyUsage('a', 5, 'model'))).code).toBe('ELOCKED');
+  writer.kill('SIGKILL');
+  await writer.ended;
+  await updateApiKeyUsage('a', 7, 'model');
+  expect(inFile(file, 'a').total_lifetime_tokens).toBe(7);
+});

@@ -4,7 +4,19 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { afterEach, describe, expect, it } from 'vitest';
-import { cleanUp, inFile, later, open, PACKAGE, sampleKey, sleep, tempFolder } from './helpers.ts';
+import {
+  cleanUp,
+  evaluate,
+  inFile,
+  later,
+  open,
+  PACKAGE,
+  sampleKey,
+  save,
+  sleep,
+  start,
+  tempFolder,
+} from './helpers.ts';
 
 afterEach(cleanUp);
 
@@ -175,4 +187,38 @@ describe('a worker that holds the lock', () => {
     expect(inFile(file, 'a').total_lifetime_tokens).toBe(21);
     expect(await ended).toEqual({ code: 0, faults: [] });
   });
+});
+
+it.each([
+  ['its natural end', ''],
+  ['process.exit()', 'process.exit();'],
+  ['terminate()', 'setInterval(() => {}, 1000);'],
+])('what only a worker has loaded goes with it, by %s', async (way, end) => {
+  const folder = tempFolder();
+  const file = join(folder, 'apikeys.json');
+  save(file, [sampleKey('a')]);
+  writeFileSync(
+    join(folder, 'worker.mjs'),
+    `import { parentPort } from 'node:worker_threads';
+     import { cacheStats, findApiKey } from ${JSON.stringify(PACKAGE)};
+     const { size, misses } = await cacheStats();
+     for (const key of ['a', 'x', 'y']) await findApiKey(key);
+     parentPort.postMessage({ size, misses });
+     ${end}`,
+  );
+  // The main thread of this process has nothing to do with the store.
+  const main = `
+    import { Worker } from 'node:worker_threads';
+    for (let n = 0; n < 3; n++) {
+      const worker = new Worker(${JSON.stringify(join(folder, 'worker.mjs'))}, { execArgv: [] });
+      const ended = new Promise(resolve => worker.once('exit', resolve));
+      worker.once('message', async message => {
+        console.log(JSON.stringify(message));
+        if (${way === 'terminate()'}) await worker.terminate();
+      });
+      await ended;
+    }`;
+  const { ended } = start(process.execPath, evaluate(main), { DATA_FILE: file }, folder);
+  const nothing = '{"size":0,"misses":0}\n';
+  expect(await ended).toMatchObject({ code: 0, stderr: '', stdout: nothing.repeat(3) });
 });

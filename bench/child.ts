@@ -27,7 +27,9 @@ export async function start<Question, Answer>(
   const next = async () => {
     const { value, done } = await lines.next();
     check(!done, `${name} has ended`);
-    return JSON.parse(value as string);
+    const { answer, fault } = JSON.parse(value as string);
+    if (fault !== undefined) throw new Error(fault);
+    return answer;
   };
   await next();
   return {
@@ -44,8 +46,12 @@ export async function start<Question, Answer>(
 
 /** What such a script does: it says that it is ready, and answers until there are no more questions. */
 export async function serve<Question, Answer>(answer: (question: Question) => Promise<Answer>) {
-  console.log('true');
+  console.log('{}');
   for await (const line of createInterface({ input: process.stdin })) {
-    console.log(JSON.stringify(await answer(JSON.parse(line))));
+    const said = await answer(JSON.parse(line)).then(
+      answer => ({ answer }),
+      error => ({ fault: error.message }),
+    );
+    console.log(JSON.stringify(said));
   }
 }

@@ -1,143 +1,82 @@
-// A process of `scale.ts`: looks keys up in stores of COUNT keys. Asked for a kind of lookup, it answers with the
-// nanoseconds that a call takes in each store.
-import { mkdirSync } from 'node:fs';
-import { join } from 'node:path';
+// A process of `lookups.ts`: the store of DRIVER in FOLDER, which holds COUNT keys, and lookups in it. Answers how many
+// nanoseconds one took.
 import { serve } from './child.ts';
-import {
-  asRequested,
-  check,
-  folder,
-  load,
-  loopOver,
-  makeData,
-  makeKey,
-  median,
-  random,
-  type Storage,
-} from './measure.ts';
-import { drivers, stores } from './peers.ts';
+import { driverOf, type Store } from './drivers.ts';
+import { asRequested, check, loopOver, makeData, makeKey, median, shuffled } from './measure.ts';
+
+/** What to do. `check` is for a process in which nothing is timed. */
+export type Question = 'check' | 'first' | 'load' | 'hit' | 'hit, any' | 'unknown' | 'miss';
 
 const FEW = 10;
-/** The calls of one turn; at least one for each key. */
-const CALLS = { few: 5000, all: 20_000 };
-const count = Number(process.env.COUNT);
-const data = makeData(count);
+/** Lookups that are timed together, so many times. */
+const CALLS = 5000;
+const RUNS = 9;
+/** A miss of the baseline reads the whole file: no more of them than this takes, in milliseconds. */
+const PATIENCE = 1000;
+
+const { DRIVER: name = '', FOLDER: folder = '', COUNT: count = '' } = process.env;
+const driver = driverOf(name);
+const data = makeData(Number(count));
 const records = new Map(data.keys.map(record => [record.key, record]));
+const known = data.keys.map(({ key }) => asRequested(key));
+const few = known.filter((_, i) => i % (known.length / FEW) === 0);
+const any = shuffled(known);
+const unknown = () => Array.from({ length: CALLS }, () => asRequested(makeKey()));
 
-type Find = (key: string) => unknown;
-type Loop = ReturnType<typeof loopOver>;
-export type Question = [kind: 'hit' | 'asked' | 'cold' | 'unknown', keys: 'few' | 'all'];
-/** Nanoseconds by the store's name. */
-export type Answer = Record<string, number>;
+const cold = process.env.COLD !== undefined;
+const store: Store = await (cold && driver.openCold
+  ? driver.openCold(folder)
+  : driver.open(folder));
+const find = store.find as (key: string) => Promise<unknown>;
 
-function shuffled(keys: string[]): string[] {
-  for (let i = keys.length - 1; i > 0; i--) {
-    const j = Math.floor(random() * (i + 1));
-    [keys[i], keys[j]] = [keys[j] as string, keys[i] as string];
+/** Nanoseconds for each lookup: the median of several runs, for each of which `keysOf` gives the keys. */
+async function time(keysOf: () => string[]): Promise<number> {
+  const first: number[] = [];
+  for (const key of keysOf().slice(0, 5)) first.push(await once(() => find(key)));
+  const affordable = Math.floor((PATIENCE * 1e6) / Math.min(...first));
+  const results: number[] = [];
+  for (let run = 0; run < RUNS; run++) {
+    const keys = keysOf().slice(0, Math.max(3, affordable));
+    const rounds = Math.min(CALLS, affordable) / keys.length;
+    results.push(await loopOver(find, keys)(Math.max(1, Math.floor(rounds))));
+    if (affordable < CALLS) break;
   }
-  return keys;
+  return median(results);
 }
 
-/** The keys in turn: a few of those in the file, all of them in random order, and such as are not in it. */
-const known = {
-  few: data.keys.filter((_, i) => i % (count / FEW) === 0).map(({ key }) => asRequested(key)),
-  all: shuffled(data.keys.map(({ key }) => asRequested(key))),
-};
-const all = Array.from({ length: CALLS.all }, () => asRequested(makeKey()));
-const unknown = { few: all.slice(0, FEW), all };
-
-/** A miss of the baseline reads the whole file: a few of them will do, before its cache is filled for good. */
-async function missOf(storage: Storage, keys: string[]): Promise<Answer> {
-  const times: number[] = [];
-  for (const key of keys.slice(0, 5)) {
-    storage.apiKeyCache.clear();
-    times.push(await loopOver(storage.findApiKey, [key])(1));
-  }
-  storage.apiKeyCache.clear();
-  return { baseline: median(times) };
+async function once(work: () => unknown): Promise<number> {
+  const begun = performance.now();
+  await work();
+  return (performance.now() - begun) * 1e6;
 }
 
-const baseline = await load('baseline', 'finder', { CACHE_MAX_SIZE: `${count}` });
-const hot = await load('keyledger', 'hot');
-// Room for fewer than the keys in turn: each is gone before its turn comes again.
-const cold = await load('keyledger', 'cold', { CACHE_MAX_SIZE: `${FEW / 2}` });
-for (const storage of [baseline, hot, cold]) await storage.writeApiKeys(data);
-const misses = {
-  cold: await missOf(baseline, known.few),
-  unknown: await missOf(baseline, unknown.few),
-};
-for (const storage of [baseline, hot]) await storage.warmupCache();
+/** Whether the lookups that will be timed are answered right, and from where they are to be answered. */
+async function checkAll() {
+  if (!cold) await store.load?.();
+  const some = cold ? few : [...few, ...any.slice(0, CALLS)];
+  await checkLookups(some, cold ? 'misses' : 'hits');
+  await checkLookups(unknown().slice(0, FEW), 'misses');
+}
 
-const path = join(folder, 'peers');
-mkdirSync(path);
-for (const driver of drivers) await driver.make(join(path, driver.name), data);
-const findsOf = (some: typeof drivers): Record<string, Find> =>
-  Object.fromEntries(some.map(driver => [driver.name, driver.open(join(path, driver.name)).find]));
-const bare = new Map(data.keys.map(record => [record.key, Promise.resolve(record)]));
-const finds: Record<Question[0], Record<string, Find>> = {
-  hit: {
-    keyledger: hot.findApiKey,
-    baseline: baseline.findApiKey,
-    Map: key => bare.get(key),
-    ...findsOf(drivers),
-  },
-  asked: { keyledger: hot.findApiKey },
-  cold: { keyledger: cold.findApiKey, ...findsOf(stores) },
-  unknown: { keyledger: cold.findApiKey, ...findsOf(stores) },
+async function checkLookups(keys: string[], counted: 'hits' | 'misses') {
+  const before = await store.counters?.();
+  for (const key of keys) {
+    const right = JSON.stringify(records.get(key) ?? null);
+    check(JSON.stringify((await find(key)) ?? null) === right, `${name} finds ${key}`);
+  }
+  const after = await store.counters?.();
+  const grown = Number(after?.[counted]) - Number(before?.[counted]);
+  check(!store.counters || grown === keys.length, `${name} counts ${grown} ${counted}`);
+}
+
+const works: Record<Question, () => Promise<number>> = {
+  check: () => once(checkAll),
+  first: () => once(() => find(known[known.length >> 1] as string)),
+  load: () => once(() => store.load?.()),
+  hit: () => time(() => few),
+  'hit, any': () => time(() => any),
+  unknown: () => time(unknown),
+  miss: () => time(() => few),
 };
 
-for (const [kind, what] of [
-  ['hit', 'hits'],
-  ['cold', 'misses'],
-  ['unknown', 'misses'],
-] as const) {
-  const keys = kind === 'unknown' ? unknown.all : known.all;
-  for (const [name, find] of Object.entries(finds[kind])) {
-    const storage = { keyledger: kind === 'hit' ? hot : cold, baseline }[name];
-    const before = await storage?.cacheStats();
-    for (const key of keys) {
-      const right = JSON.stringify(records.get(key) ?? null);
-      check(JSON.stringify((await find(key)) ?? null) === right, `${kind}, ${name}`);
-    }
-    const after = await storage?.cacheStats();
-    const counted = Number(after?.[what]) - Number(before?.[what]);
-    check(!storage || counted === keys.length, `${kind}, ${name}: ${counted} ${what}`);
-  }
-}
-
-const loops = new Map<string, [string, Loop][]>();
-for (const kind of ['hit', 'asked', 'cold', 'unknown'] as const) {
-  for (const size of ['few', 'all'] as const) {
-    const keys = (kind === 'unknown' ? unknown : known)[size];
-    const made = Object.entries(finds[kind]).map(([name, find]): [string, Loop] => [
-      name,
-      loopOver(find as (key: string) => Promise<unknown>, keys),
-    ]);
-    loops.set(`${kind} ${size}`, made);
-  }
-}
-
-/** What a call takes in one of the loops. */
-async function cost(kind: Question[0], loop: Loop, rounds: number): Promise<number> {
-  if (kind === 'asked') {
-    let sum = 0;
-    for (let round = 0; round < rounds; round++) {
-      // Something changes: each key is asked of Rust again.
-      hot.apiKeyCache.delete('');
-      sum += await loop(1);
-    }
-    return sum / rounds;
-  }
-  // So it is once after each look at the file. Not in what is timed here, if it can be helped.
-  if (kind === 'hit') await loop(1);
-  return loop(rounds);
-}
-
-await serve(async ([kind, size]: Question): Promise<Answer> => {
-  const { length } = (kind === 'unknown' ? unknown : known)[size];
-  const costs: Answer = kind === 'cold' || kind === 'unknown' ? { ...misses[kind] } : {};
-  for (const [name, loop] of loops.get(`${kind} ${size}`) ?? []) {
-    costs[name] = await cost(kind, loop, Math.ceil(CALLS[size] / length));
-  }
-  return costs;
-});
+await serve((question: Question) => works[question]());

@@ -1,9 +1,10 @@
-// A process of `memory.ts`: WHO holds the records of DATA_FILE, whose keys are in KEYS. Asked to do something, it answers
-// with the bytes of memory that it has afterwards, and with the most that it had meanwhile.
+// A process of `memory.ts`: DRIVER holds the records of the store in FOLDER, whose keys are in KEYS. Asked to do something, it
+// answers with the bytes of memory that it has afterwards, and with the most that it had meanwhile.
 import { copyFileSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { serve } from './child.ts';
-import { check, type Storage } from './measure.ts';
-import { driverOf, type Peer } from './peers.ts';
+import { driverOf, type Store } from './drivers.ts';
+import { check } from './measure.ts';
 
 const TIMES = 30;
 
@@ -17,17 +18,19 @@ export interface Answer {
   peak: number;
 }
 
-const { WHO: who = '', DATA_FILE: file = '', KEYS: list = '' } = process.env;
+const { DRIVER: name = '', FOLDER: folder = '', KEYS: list = '' } = process.env;
 const keys: string[] = JSON.parse(readFileSync(list, 'utf8'));
-const module = { keyledger: '../index.js', baseline: './baseline/storage.ts' }[who];
-const storage = module === undefined ? undefined : ((await import(module)) as Storage);
-let peer: Peer | undefined;
+const file = join(folder, 'apikeys.json');
+let store: Store | undefined;
 
-const find = async (key: string) => (storage ? storage.findApiKey(key) : peer?.find(key));
+const open = async () => {
+  store ??= await driverOf(name).open(folder);
+};
+const find = async (key: string) => store?.find(key);
 const pause = (milliseconds: number) => new Promise(resolve => setTimeout(resolve, milliseconds));
 
 async function findAll() {
-  for (const key of keys) check((await find(key))?.key === key, `${who} finds ${key}`);
+  for (const key of keys) check((await find(key))?.key === key, `${name} finds ${key}`);
 }
 
 const works: Record<Question, () => Promise<unknown>> = {
@@ -35,26 +38,28 @@ const works: Record<Question, () => Promise<unknown>> = {
   start: async () => {
     for (let i = 0; i < 300_000; i++) JSON.parse(`{"numbers":[${i},${i}],"text":"number ${i}"}`);
   },
-  read: async () => check((await find(keys[0] as string)) !== null, `${who} finds a key`),
+  read: async () => {
+    await open();
+    check((await find(keys[0] as string)) !== null, `${name} finds a key`);
+  },
   fill: async () => {
-    if (!storage) peer = driverOf(who).open(file);
-    await storage?.warmupCache();
+    await open();
+    await store?.load?.();
     await findAll();
-    check(!storage || storage.apiKeyCache.size === keys.length, 'all are in the cache');
   },
   update: async () => {
-    for (const key of keys.slice(0, TIMES)) await storage?.updateApiKeyUsage(key, 1, 'glm-4.7');
+    for (const key of keys.slice(0, TIMES)) await store?.record?.(key);
   },
   reload: async () => {
     for (let time = 1; time <= TIMES; time++) {
-      const name = time % 2 === 0 ? 'original' : 'edited';
-      copyFileSync(`${file}.${name}`, `${file}.new`);
+      const content = time % 2 === 0 ? 'original' : 'edited';
+      copyFileSync(`${file}.${content}`, `${file}.new`);
       renameSync(`${file}.new`, file);
       // A file that changed just now would have to be read twice.
       await pause(30);
       // The file is looked at for a key that is not in the cache.
       check((await find('nobody')) === null, 'an unknown key');
-      check((await find(keys[time] as string))?.name === name, `the ${name} file is read`);
+      check((await find(keys[time] as string))?.name === content, `the ${content} file is read`);
     }
     await findAll();
   },

@@ -1,15 +1,15 @@
 // A thread of `workers.ts`: looks keys up for as long as it is told to, and answers how many in how many milliseconds.
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { apiKeyCache, findApiKey, withLock } from '../index.js';
-import { asRequested, check, loopOver } from './measure.ts';
-import { type Driver, stores } from './peers.ts';
+import { driversOf } from './drivers.ts';
+import { asRequested, type Column, check, loopOver } from './measure.ts';
 
 export interface Data {
   /** Keys that are in every store, and such as are in none. */
   known: string[];
   unknown: string[];
-  /** The folder with the stores of the peers. */
-  folder: string;
+  /** The folder of each store. */
+  folders: Partial<Record<Column, string>>;
   /** 1 in its first place while the threads are to work. */
   state: Int32Array;
 }
@@ -17,7 +17,7 @@ export interface Data {
 export interface Question {
   /** Keys in the cache, the same when each must be asked of Rust, keys that do not exist; or to look up next to nothing. */
   kind: 'hit' | 'asked' | 'unknown' | 'sleep' | 'end';
-  store: 'keyledger' | 'Map' | Driver['name'];
+  store: Column;
 }
 
 export interface Answer {
@@ -25,14 +25,15 @@ export interface Answer {
   milliseconds: number;
 }
 
-const { folder, state, ...keys } = workerData as Data;
+const { folders, state, ...keys } = workerData as Data;
 const port = parentPort as MessagePort;
 const known = keys.known.map(asRequested);
 const unknown = keys.unknown.map(asRequested);
-const bare = new Map(keys.known.map(key => [key, Promise.resolve({ key })]));
 type Find = (key: string) => Promise<{ key: string } | null | undefined>;
-const finds: Record<string, Find> = { keyledger: findApiKey, Map: key => bare.get(key) as never };
-for (const { name, open } of stores) finds[name] = open(`${folder}/${name}`).find as never;
+const finds: Partial<Record<Column, Find>> = { keyledger: findApiKey };
+for (const { name, open } of driversOf('Map', 'sqlite NORMAL', 'lmdb')) {
+  finds[name] = (await open(folders[name] as string)).find as Find;
+}
 
 const loops: Record<string, (rounds: number) => Promise<unknown>> = {};
 for (const [name, find] of Object.entries(finds)) {

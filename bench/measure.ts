@@ -1,5 +1,5 @@
-// What the benchmarks share: data, two implementations side by side, medians and tables.
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+// What the benchmarks share: data, loops, medians, rows of tables.
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
@@ -7,58 +7,55 @@ import type * as Keyledger from '../index.js';
 
 export type Storage = typeof Keyledger;
 
+/** Whether only the short form was asked for (`npm run bench:check`). */
+export const short: boolean = process.env.KEYLEDGER_BENCH === 'short';
+
+/** What several trials gave. */
+export interface Figure {
+  median: number;
+  least: number;
+  most: number;
+}
+
 /**
- * One row of a table: what was measured for both and for others on the same job, and the bound on it, where an issue
- * sets one.
+ * One row of a table: by column a figure, or why there is none. `failed` tells of what went wrong while it was measured.
  */
 export interface Row {
   what: string;
-  keyledger: string;
-  baseline: string;
-  Map?: string;
-  'lru-cache'?: string;
-  sqlite?: string;
-  lmdb?: string;
-  ratio?: string;
-  bound?: string;
-  met?: boolean;
+  unit: string;
+  figures: Partial<Record<Column, Figure | string>>;
+  failed?: Partial<Record<Column, string>>;
+  bounds?: Bound[];
+}
+
+/** Who does the job, in the order of the tables. */
+export const COLUMNS = [
+  'keyledger',
+  'keyledger, unsynced',
+  'baseline',
+  'no storage',
+  'Map',
+  'lru-cache',
+  'sqlite NORMAL',
+  'sqlite FULL',
+  'lmdb',
+] as const;
+export type Column = (typeof COLUMNS)[number];
+
+/**
+ * What the figure of keyledger (or of `on`) is held to: `limit` times that of another column, or else `limit` itself; at most,
+ * or with `least` at least that.
+ */
+export interface Bound {
+  limit: number;
+  on?: Column;
+  to?: Column;
+  least?: true;
 }
 
 /** Where everything is stored that is measured. Away when the process ends. */
 export const folder = mkdtempSync(join(tmpdir(), 'keyledger-bench-'));
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
-
-/** Evaluates one of the two on a data file of its own, with these settings. */
-export async function load(
-  name: 'keyledger' | 'baseline',
-  run: string,
-  settings: Record<string, string> = {},
-): Promise<Storage & { file: string }> {
-  const file = join(folder, `${name}-${run}`, 'apikeys.json');
-  Object.assign(process.env, settings, { DATA_FILE: file });
-  const module = name === 'keyledger' ? '../index.js' : './baseline/storage.ts';
-  const storage = (await import(`${module}?${run}`)) as Storage;
-  // The baseline's cache is a module of its own, which is not evaluated again.
-  storage.apiKeyCache.clear();
-  storage.apiKeyCache.resetStats();
-  return { ...storage, file };
-}
-
-/** What the benchmarks of writing time. */
-export interface Updater {
-  /** Adds one token to a key's usage. */
-  update(key: string): Promise<unknown>;
-  /** The sum of all lifetime totals, as they are stored. */
-  total(): number;
-}
-
-/** The same of one of the two. */
-export function updaterOf(storage: Storage & { file: string }): Updater {
-  return {
-    update: key => storage.updateApiKeyUsage(key, 1, 'glm-4.7'),
-    total: () => total(JSON.parse(readFileSync(storage.file, 'utf8'))),
-  };
-}
 
 /** The sum of all lifetime totals. */
 export function total({ keys }: Keyledger.ApiKeysData): number {
@@ -82,8 +79,9 @@ export function makeKey(): string {
   return key;
 }
 
-/** A file of `count` keys, about 430 bytes each. */
+/** A file of `count` keys, about 430 bytes each: the same in each process. */
 export function makeData(count: number): Keyledger.ApiKeysData {
+  seed = count;
   return {
     keys: Array.from({ length: count }, (_, number) => ({
       key: makeKey(),
@@ -97,6 +95,16 @@ export function makeData(count: number): Keyledger.ApiKeysData {
       usage_windows: [{ window_start: '2026-01-01T00:00:00.000Z', tokens_used: number }],
     })),
   };
+}
+
+/** The same in random order. */
+export function shuffled<T>(values: T[]): T[] {
+  const result = [...values];
+  for (let i = result.length - 1; i > 0; i--) {
+    const j = Math.floor(random() * (i + 1));
+    [result[i], result[j]] = [result[j] as T, result[i] as T];
+  }
+  return result;
 }
 
 /** A copy that was not used as a key before, as one that comes with a request. */
@@ -148,33 +156,33 @@ export async function longestStop(work: () => Promise<unknown>): Promise<number>
   return longest;
 }
 
-/** Runs the measurements in turn, A B A B, and gives the median of each. */
+/** The median of several trials, and how far they lie apart. */
+export function figure(numbers: number[]): Figure {
+  return { median: median(numbers), least: Math.min(...numbers), most: Math.max(...numbers) };
+}
+
+/** How many times the one is the other. */
+export function ratio(one: Figure, other: Figure): Figure {
+  return {
+    median: one.median / other.median,
+    least: one.least / other.most,
+    most: one.most / other.least,
+  };
+}
+
+/** Runs the measurements in turn, A B A B, and gives the results of each. */
 export async function inTurn(runs: number, ...measures: (() => Promise<number>)[]) {
   const results: number[][] = measures.map(() => []);
   for (let run = 0; run < runs; run++) {
     for (const [index, measure] of measures.entries()) results[index]?.push(await measure());
   }
-  return results.map(median);
+  return results;
 }
 
-/** A row whose figure is the ratio of the two, to be at most `bound`. */
-export function compare(
-  what: string,
-  [keyledger, baseline]: number[],
-  unit: string,
-  bound?: number,
-): Row {
-  const ratio = Number(keyledger) / Number(baseline);
-  const row = { what, keyledger: show(keyledger, unit), baseline: show(baseline, unit) };
-  const verdict = bound === undefined ? {} : { bound: `≤ ${bound}x`, met: ratio <= bound };
-  return { ...row, ratio: `${ratio.toPrecision(2)}x`, ...verdict };
-}
+/** Gives the first in the short form, the second in the full one. */
+export const times = (few: number, all: number): number => (short ? few : all);
 
-export function show(value: number | undefined, unit: string): string {
-  return value === undefined ? '-' : `${Number(value.toPrecision(3))} ${unit}`;
-}
-
-/** Prints the rows for `bench/run.mjs`, which makes a table of them. */
+/** Prints the rows for `bench/run.mjs`, which makes a table of them. What is to be seen meanwhile goes to the standard error. */
 export function finish(rows: Row[]): void {
   process.stdout.write(`${JSON.stringify(rows)}\n`);
 }

@@ -4,10 +4,11 @@ import { copyFileSync, existsSync, mkdirSync, statSync, writeFileSync } from 'no
 import { join } from 'node:path';
 import process from 'node:process';
 import { start } from './child.ts';
+import { driverOf } from './drivers.ts';
 import type { Answer, Question } from './holder.ts';
-import { finish, folder, makeData, makeKey, median, type Row } from './measure.ts';
+import { figure, finish, folder, makeData, makeKey, type Row, short } from './measure.ts';
 
-const SIZES = [10_000, 100_000];
+const SIZES = short ? [100_000] : [10_000, 100_000];
 const TURNS = 3;
 /** What is allowed beside twice the file. */
 const PER_ENTRY = 1500;
@@ -18,7 +19,7 @@ const WORKS = {
   'lru-cache': ['fill'],
 } satisfies Record<string, Question[]>;
 type Name = keyof typeof WORKS;
-type Figure = keyof Answer;
+type Field = keyof Answer;
 const NAMES = Object.keys(WORKS) as Name[];
 
 const collectable = process.versions.bun ? [] : ['--expose-gc'];
@@ -27,34 +28,19 @@ const rows: Row[] = [];
 /** What each trial tells of each piece of work. */
 type Answers = Map<string, Answer[]>;
 
-/** The median of a figure; NaN where there is none. */
-function figureOf(answers: Answers, name: Name, work: Question, figure: Figure): number {
-  return median((answers.get(`${name} ${work}`) ?? []).map(answer => answer[figure]));
-}
-
-/** What comes with the entries of the cache. */
-function perEntry(count: number, answers: Answers): Row {
-  const row: Row = { what: `for each of them, ${count} keys`, keyledger: '-', baseline: '-' };
-  for (const name of NAMES) {
-    // What has no file to read before has nothing of it in memory.
-    const read = figureOf(answers, name, 'read', 'resident') || 0;
-    const growth = figureOf(answers, name, 'fill', 'resident') - read;
-    row[name] = `${(growth / count).toFixed(0)} B`;
-  }
-  return row;
-}
-
 for (const count of existsSync('/proc/self/clear_refs') ? SIZES : []) {
   const data = makeData(count);
-  const file = join(folder, `${count}`, 'apikeys.json');
-  const list = join(folder, `${count}`, 'keys.json');
-  mkdirSync(join(folder, `${count}`));
+  const path = join(folder, `${count}`);
+  const file = join(path, 'apikeys.json');
+  const list = join(path, 'keys.json');
+  mkdirSync(path);
   writeFileSync(list, JSON.stringify(data.keys.map(({ key }) => key)));
   for (const name of ['original', 'edited']) {
     const keys = data.keys.map(record => ({ ...record, name }));
     // Another key before all others: nothing that was known of the file helps to read the edited one.
     if (name === 'edited') keys.unshift({ ...keys[0], key: makeKey() } as (typeof keys)[0]);
     writeFileSync(`${file}.${name}`, JSON.stringify({ keys }, null, 2));
+    if (name === 'original') await driverOf('lru-cache').make(path, { keys });
   }
 
   const answers: Answers = new Map();
@@ -63,7 +49,7 @@ for (const count of existsSync('/proc/self/clear_refs') ? SIZES : []) {
       copyFileSync(`${file}.original`, file);
       const holder = await start<Question, Answer>(
         'holder.ts',
-        { WHO: name, DATA_FILE: file, KEYS: list, CACHE_MAX_SIZE: `${count}` },
+        { DRIVER: name, FOLDER: path, KEYS: list },
         collectable,
       );
       const before = await holder.ask('start');
@@ -80,24 +66,31 @@ for (const count of existsSync('/proc/self/clear_refs') ? SIZES : []) {
     }
   }
 
-  /** A row of one figure, for all who have it. */
   const { size } = statSync(file);
-  const add = (what: string, work: Question, figure: Figure, entries?: number) => {
-    const row: Row = { what: `${what}, ${count} keys`, keyledger: '-', baseline: '-' };
+  const numbersOf = (name: Name, work: Question, field: Field) =>
+    (answers.get(`${name} ${work}`) ?? []).map(answer => answer[field] / 1e6);
+  /** A row of one figure, for all who have it; what keyledger may have beside twice the file is for so many entries. */
+  const add = (what: string, work: Question, field: Field, entries?: number) => {
+    const figures: Row['figures'] = {};
     for (const name of NAMES) {
-      const growth = figureOf(answers, name, work, figure);
-      if (!Number.isNaN(growth)) row[name] = `${(growth / 1e6).toFixed(1)} MB`;
-      if (name !== 'keyledger' || entries === undefined) continue;
-      const bound = 2 * size + PER_ENTRY * entries;
-      row.bound = `≤ ${(bound / 1e6).toFixed(1)} MB`;
-      row.met = growth <= bound;
+      const numbers = numbersOf(name, work, field);
+      if (numbers.length > 0) figures[name] = figure(numbers);
     }
-    rows.push(row);
+    const limit = (2 * size + PER_ENTRY * (entries ?? 0)) / 1e6;
+    const bounds = entries === undefined ? [] : [{ limit }];
+    rows.push({ what: `${what}, ${count} keys`, unit: 'MB', figures, bounds });
   };
   add(`memory after a file of ${(size / 1e6).toFixed(1)} MB was read`, 'read', 'resident', 1);
   add('memory with all in the cache', 'fill', 'resident', count);
   add("of it in JavaScript's heap", 'fill', 'heap');
-  rows.push(perEntry(count, answers));
+  const perEntry: Row['figures'] = {};
+  for (const name of NAMES) {
+    // What has no file to read before has nothing of it in memory.
+    const read = numbersOf(name, 'read', 'resident');
+    const growth = numbersOf(name, 'fill', 'resident').map((all, i) => all - (read[i] ?? 0));
+    perEntry[name] = figure(growth.map(megabytes => (megabytes * 1e6) / count));
+  }
+  rows.push({ what: `for each of them, ${count} keys`, unit: 'B', figures: perEntry });
   add('memory after 30 updates', 'update', 'resident', count);
   add('most during them', 'update', 'peak', count);
   add('memory after 30 reloads', 'reload', 'resident', count);

@@ -1,58 +1,74 @@
 // Four processes on one file of 1000 keys, against one of them alone.
-import { readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { type Child, start } from './child.ts';
-import { check, finish, folder, inTurn, makeData, type Row, total } from './measure.ts';
+import { driversOf } from './drivers.ts';
+import { figure, finish, inTurn, makeData, type Row, ratio, times, total } from './measure.ts';
 import type { Answer, Question } from './recorder.ts';
+import { makeStores, Results } from './trials.ts';
 
 const PROCESSES = 4;
-const TURNS = 5;
-const TURN_MS = 2000;
-const data = makeData(1000);
-const file = join(folder, 'processes.json');
-writeFileSync(file, JSON.stringify(data, null, 2));
-
-let made = 0;
+const COUNT = 1000;
+const IN_FLIGHT = [1, 10, 100];
+const TURNS = times(3, 5);
+const TURN_MS = 600;
 
 type Recorder = Child<Question, Answer>;
 
-/** Updates per second of these processes together. */
-async function rate(recorders: Recorder[], inFlight: number): Promise<number> {
-  const question: Question = { inFlight, milliseconds: TURN_MS };
-  let sum = 0;
-  const answers = await Promise.all(recorders.map(recorder => recorder.ask(question)));
-  for (const { updates, milliseconds } of answers) {
-    made += updates;
-    sum += (updates * 1e3) / milliseconds;
-  }
-  return sum;
-}
+const drivers = driversOf('keyledger', 'baseline', 'sqlite FULL', 'lmdb');
+const folders = await makeStores('processes', drivers, COUNT);
+const results = new Results();
+const failed = new Map<string, string>();
 
-const recorders = await Promise.all(
-  Array.from({ length: PROCESSES }, () =>
-    start<Question, Answer>('recorder.ts', { DATA_FILE: file }),
-  ),
-);
-const rows: Row[] = [];
-try {
-  for (const inFlight of [1, 10, 100]) {
+for (const driver of drivers) {
+  const path = folders.get(driver) as string;
+  const env = { DRIVER: driver.name, FOLDER: path, COUNT: `${COUNT}` };
+  const recorders: Recorder[] = [];
+  for (let i = 0; i < PROCESSES; i++) recorders.push(await start('recorder.ts', env));
+  let resolved = 0;
+  let rejected = 0;
+
+  /** Updates per second of these processes together. */
+  const rate = async (some: Recorder[], inFlight: number): Promise<number> => {
+    let sum = 0;
+    const question: Question = { inFlight, milliseconds: TURN_MS };
+    for (const answer of await Promise.all(some.map(recorder => recorder.ask(question)))) {
+      resolved += answer.resolved;
+      rejected += answer.rejected;
+      sum += (answer.resolved * 1e3) / answer.milliseconds;
+    }
+    return sum;
+  };
+
+  for (const inFlight of IN_FLIGHT) {
     const measures = [() => rate(recorders, inFlight), () => rate(recorders.slice(0, 1), inFlight)];
     await inTurn(1, ...measures);
-    const [together = Number.NaN, alone = Number.NaN] = await inTurn(TURNS, ...measures);
-    check(
-      total(JSON.parse(readFileSync(file, 'utf8'))) === total(data) + made,
-      'every update of every process',
-    );
-    rows.push({
-      what: `${PROCESSES} processes, ${inFlight} in flight in each, against one alone`,
-      keyledger: `${together.toFixed(0)}/s, alone ${alone.toFixed(0)}/s`,
-      baseline: '-',
-      ratio: `${(together / alone).toPrecision(2)}x`,
-      bound: '≥ 1x',
-      met: together >= alone,
-    });
+    const [together = [], alone = []] = await inTurn(TURNS, ...measures);
+    for (const number of together) results.add(driver.name, `${inFlight} together`, number);
+    for (const number of alone) results.add(driver.name, `${inFlight} alone`, number);
   }
-} finally {
   await Promise.all(recorders.map(recorder => recorder.end()));
+  if (rejected > 0) failed.set(driver.name, `${rejected} of ${resolved + rejected} rejected`);
+  const lost = total(makeData(COUNT)) + resolved - Number(await driver.total?.(path));
+  if (lost > 0) results.wrong(driver.name, `${lost} of ${resolved} updates are lost`);
+}
+
+const rows: Row[] = [];
+for (const inFlight of IN_FLIGHT) {
+  const what = `${inFlight} in flight in each`;
+  const together = results.figures(`${inFlight} together`);
+  const alone = results.figures(`${inFlight} alone`);
+  rows.push({ what: `updates of ${PROCESSES} processes, ${what}`, unit: '/s', figures: together });
+  rows.push({ what: `updates of one process, ${what}`, unit: '/s', figures: alone });
+  const ratios: Row['figures'] = {};
+  for (const { name } of drivers) {
+    const [many, one] = [together[name], alone[name]];
+    if (typeof many === 'object' && typeof one === 'object') ratios[name] = ratio(many, one);
+  }
+  rows.push({
+    what: `${PROCESSES} processes against one, ${what}`,
+    unit: 'x',
+    figures: ratios,
+    ...(failed.size > 0 && { failed: Object.fromEntries(failed) }),
+    bounds: [{ limit: 1, least: true }],
+  });
 }
 finish(rows);

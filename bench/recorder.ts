@@ -1,31 +1,59 @@
-// A process of `processes.ts`. Asked to, it records usage, each update that has resolved starting the next, and answers
-// how many updates it made in how many milliseconds.
-import { findApiKey, readApiKeys, updateApiKeyUsage } from '../index.js';
+// A process of `updates.ts` and `processes.ts`: records usage in the store of DRIVER in FOLDER, which holds COUNT keys.
 import { serve } from './child.ts';
+import { driverOf } from './drivers.ts';
+import { check, makeData } from './measure.ts';
 
 export interface Question {
   inFlight: number;
-  milliseconds: number;
+  /** How many updates, so many at once and again when all are settled; */
+  updates?: number;
+  /** or for how long, each that is settled starting the next. */
+  milliseconds?: number;
 }
 
 export interface Answer {
-  updates: number;
+  resolved: number;
+  rejected: number;
   milliseconds: number;
 }
 
-const keys = (await readApiKeys()).keys.map(({ key }) => key);
-await findApiKey(keys[0] as string);
-let number = 0;
+const { DRIVER: name = '', FOLDER: folder = '', COUNT: count = '' } = process.env;
+const keys = makeData(Number(count)).keys.map(({ key }) => key);
+const store = await driverOf(name).open(folder);
+// A gateway looks a key up before it records its usage.
+for (const key of keys.slice(0, 10)) {
+  check((await store.find(key))?.key === key, `${name} finds ${key}`);
+}
 
-await serve(async ({ inFlight, milliseconds }: Question): Promise<Answer> => {
-  let updates = 0;
-  const begun = performance.now();
+let number = 0;
+const settled = { resolved: 0, rejected: 0 };
+async function update() {
+  try {
+    await store.record?.(keys[number++ % keys.length] as string);
+    settled.resolved++;
+  } catch {
+    settled.rejected++;
+  }
+}
+
+async function inRounds(inFlight: number, updates: number) {
+  for (let done = 0; done < updates; done += inFlight) {
+    await Promise.all(Array.from({ length: inFlight }, update));
+  }
+}
+
+async function inLanes(inFlight: number, milliseconds: number) {
+  const end = performance.now() + milliseconds;
   const lane = async () => {
-    while (performance.now() - begun < milliseconds) {
-      await updateApiKeyUsage(keys[number++ % keys.length] as string, 1, 'glm-4.7');
-      updates++;
-    }
+    while (performance.now() < end) await update();
   };
   await Promise.all(Array.from({ length: inFlight }, lane));
-  return { updates, milliseconds: performance.now() - begun };
+}
+
+await serve(async ({ inFlight, updates, milliseconds }: Question): Promise<Answer> => {
+  Object.assign(settled, { resolved: 0, rejected: 0 });
+  const begun = performance.now();
+  if (updates !== undefined) await inRounds(inFlight, updates);
+  else await inLanes(inFlight, milliseconds ?? 0);
+  return { ...settled, milliseconds: performance.now() - begun };
 });

@@ -38,6 +38,33 @@ const UNCACHED = -3;
 
 const UNKNOWN = Promise.resolve(null);
 
+/** Those of this thread: a ledger may be done with before its thread. @type {Map<unknown, WeakRef<Front>>} */
+const fronts = new Map();
+
+// The counters are those of all threads, and the others go on when a worker ends.
+if (!isMainThread) {
+  atEnd(() => {
+    for (const front of fronts.values()) front.deref()?.tell();
+  });
+}
+
+/**
+ * The front of this thread for these settings: ledgers that share a cache share it, so that their counters and the order of
+ * their entries are the same.
+ *
+ * @param {import('./settings.js').Settings} settings
+ * @param {() => NativeLedger} open
+ */
+export function frontOf(settings, open) {
+  const { dataFile, maxSize, ttlMs, revalidateMs, fsync, ownClock } = settings;
+  // A clock of one's own is shared with nobody.
+  const key = ownClock ? Symbol() : [maxSize, ttlMs, revalidateMs, fsync, dataFile].join();
+  for (const [other, front] of fronts) if (front.deref() === undefined) fronts.delete(other);
+  const front = fronts.get(key)?.deref() ?? new Front(open(), settings);
+  fronts.set(key, new WeakRef(front));
+  return front;
+}
+
 export class Front {
   #native;
   /** @type {import('../native.cjs').Calls} */
@@ -45,8 +72,6 @@ export class Front {
   #maxSize;
   #revalidateMs;
   #now;
-  /** Whether hits may be handed out without a crossing: not while each of them is logged. */
-  #quick;
   /** @type {Map<string, Entry>} */
   #entries = new Map();
   /** The same entries by slot: a slot that is filled again drops what was there. @type {(Entry | undefined)[]} */
@@ -69,12 +94,10 @@ export class Front {
     this.#maxSize = settings.maxSize;
     this.#revalidateMs = settings.revalidateMs;
     this.#now = settings.now;
-    this.#quick = settings.logLevel !== 'debug';
-    if (!isMainThread) {
-      // The counters are those of all threads, and the others go on. Weak: a ledger may be done with before its thread.
-      const front = new WeakRef(this);
-      atEnd(() => front.deref()?.tell());
-    }
+  }
+
+  get native() {
+    return this.#native;
   }
 
   /**
@@ -111,7 +134,7 @@ export class Front {
     const stamp = this.#calls.find(key, now, counted, looked);
     if (stamp < 0) return stamp;
     if (stamp === 0) return UNKNOWN;
-    if (this.#quick && (now >= this.#nextLook || now < this.#lookedAt)) {
+    if (now >= this.#nextLook || now < this.#lookedAt) {
       // What other threads have changed is seen now: every entry is to be compared again.
       this.changed();
       this.#lookedAt = this.#native.lookedAt();

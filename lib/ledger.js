@@ -1,7 +1,7 @@
 // The store's functions, over one data file.
 import { checkKey, LRUCacheImpl } from './cache.js';
 import { invalidType, outOfRange, unwrap } from './errors.js';
-import { Front, LOAD, LOAD_COUNTED } from './front.js';
+import { frontOf, LOAD, LOAD_COUNTED } from './front.js';
 import { logger, mask, report } from './log.js';
 import { Ledger } from './native.js';
 import { cacheEnabled } from './settings.js';
@@ -16,11 +16,16 @@ import { Writer } from './writer.js';
  */
 export function openLedger(settings, anew) {
   const { now } = settings;
-  const native = unwrap(settings.ownClock ? Ledger.alone(settings) : Ledger.open(settings, anew));
+  const front = frontOf(settings, () =>
+    unwrap(settings.ownClock ? Ledger.alone(settings) : Ledger.open(settings, anew)),
+  );
+  const { native } = front;
   const log = logger(settings.logLevel);
-  const front = new Front(native, settings);
   const writer = new Writer(native, front, settings, log);
-  const find = settings.logLevel === 'debug' ? findAndLog : front.find.bind(front);
+  // Each lookup is logged, so none may be handed out without a crossing.
+  const debug = settings.logLevel === 'debug';
+  const find = debug ? findAndLog : front.find.bind(front);
+  const findApiKey = settings.ownClock ? findByOwnClock : debug ? findEach : findQuickly;
   const apiKeyCache = /** @type {import('../cache.js').LRUCache<ApiKey | null>} */ (
     new LRUCacheImpl(front)
   );
@@ -129,8 +134,23 @@ export function openLedger(settings, anew) {
   }
 
   /** @param {string} key */
-  function findApiKey(key) {
+  function findQuickly(key) {
     return cacheEnabled() ? (front.quick(key) ?? ask(key)) : findPastCache(key);
+  }
+
+  /** @param {string} key */
+  function findEach(key) {
+    return cacheEnabled() ? ask(key) : findPastCache(key);
+  }
+
+  /**
+   * A clock that fails makes a lookup reject, not throw.
+   *
+   * @param {string} key
+   */
+  async function findByOwnClock(key) {
+    now();
+    return debug ? findEach(key) : findQuickly(key);
   }
 
   /**
@@ -146,7 +166,11 @@ export function openLedger(settings, anew) {
     if (!Number.isFinite(tokensUsed)) {
       return Promise.reject(outOfRange('tokensUsed', 'a finite number', tokensUsed));
     }
-    return writer.record(key, tokensUsed, model);
+    try {
+      return writer.record(key, tokensUsed, model);
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   async function readApiKeys() {

@@ -38,8 +38,9 @@ const NUMBERS = {
 const LEVELS = ['none', 'info', 'debug'];
 const OPTIONS = ['dataFile', ...Object.keys(NUMBERS), 'fsync', 'logLevel', 'now'];
 
-/** The longest time from 1970 that a date can tell, in milliseconds (ECMA-262, 21.4.1.1). */
-const LAST_DATE = 8.64e15;
+/** The times of four-digit years, as the file has them, in milliseconds since 1970. */
+const FIRST_TIME = Date.parse('0000-01-01T00:00:00.000Z');
+const LAST_TIME = Date.parse('9999-12-31T23:59:59.999Z');
 
 // Not bound: tests put clocks of their own in its place.
 const dateNow = () => Date.now();
@@ -74,19 +75,23 @@ export function checkOptions(options) {
   if (typeof options !== 'object' || options === null || Array.isArray(options)) {
     throw invalidType('argument of createLedger', 'an object', options);
   }
-  for (const name of Object.keys(options)) {
-    if (!OPTIONS.includes(name)) {
+  const names = new Set(Reflect.ownKeys(options));
+  // Inherited ones count too.
+  for (const name in options) names.add(name);
+  for (const name of names) {
+    if (!OPTIONS.includes(/** @type {string} */ (name))) {
       throw invalidValue('name of an option', `one of ${OPTIONS.join(', ')}`, name);
     }
   }
   const { dataFile, fsync = true, logLevel = 'none', now } = options;
   if (typeof dataFile !== 'string') throw invalidType('option dataFile', 'a path', dataFile);
-  if (dataFile === '') throw invalidValue('option dataFile', 'a path', dataFile);
+  if (dataFile === '' || dataFile.includes('\0')) {
+    throw invalidValue('option dataFile', 'a path', dataFile);
+  }
   if (typeof fsync !== 'boolean') throw invalidType('option fsync', 'true or false', fsync);
   if (!LEVELS.includes(logLevel)) {
     throw invalidValue('option logLevel', `one of ${LEVELS.join(', ')}`, logLevel);
   }
-  if (now !== undefined) checkClock(now);
   return {
     dataFile: path.resolve(dataFile),
     maxSize: checkNumber(options, 'maxSize'),
@@ -95,7 +100,7 @@ export function checkOptions(options) {
     lockTimeoutMs: checkNumber(options, 'lockTimeoutMs'),
     fsync,
     logLevel,
-    now: now ?? dateNow,
+    now: now === undefined ? dateNow : checkedClock(now),
     ownClock: now !== undefined,
   };
 }
@@ -126,7 +131,7 @@ function wholeNumber(env, { variable, fallback, least, most }) {
  */
 function checkNumber(options, name) {
   const { fallback, least, most } = NUMBERS[name];
-  const value = options[name] ?? fallback;
+  const { [name]: value = fallback } = options;
   if (typeof value !== 'number') throw invalidType(`option ${name}`, 'a number', value);
   if (!Number.isInteger(value) || value < least || value > most) {
     throw outOfRange(`option ${name}`, `a whole number from ${least} to ${most}`, value);
@@ -134,14 +139,23 @@ function checkNumber(options, name) {
   return value;
 }
 
-/** @param {() => number} now */
-function checkClock(now) {
+/**
+ * The clock, whose every answer is checked; the first now.
+ *
+ * @param {() => number} now
+ */
+function checkedClock(now) {
   if (typeof now !== 'function') throw invalidType('option now', 'a function', now);
-  const time = now();
-  if (typeof time !== 'number') throw invalidType('result of the option now', 'a number', time);
-  if (!(Math.abs(time) <= LAST_DATE)) {
-    throw outOfRange('result of the option now', 'milliseconds since 1970', time);
-  }
+  const clock = () => {
+    const time = now();
+    if (typeof time !== 'number') throw invalidType('result of the option now', 'a number', time);
+    if (!(time >= FIRST_TIME && time <= LAST_TIME)) {
+      throw outOfRange('result of the option now', 'milliseconds since 1970', time);
+    }
+    return time;
+  };
+  clock();
+  return clock;
 }
 
 /**

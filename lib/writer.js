@@ -162,10 +162,11 @@ export class Writer {
    * @returns {Promise<void>} the batch's: the same for all in it
    */
   record(key, tokensUsed, model) {
+    const now = this.#now();
     const scope = this.#scope();
     scope.open ??= this.#openBatch(scope);
     const batch = scope.open;
-    batch.add(key, tokensUsed, this.#now());
+    batch.add(key, tokensUsed, now);
     if (this.#log.info !== silent) batch.updates.push({ key, tokensUsed, model });
     if (ending.begun) this.#saveNow(true);
     return batch.promise;

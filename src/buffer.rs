@@ -199,6 +199,21 @@ mod tests {
         }
     }
 
+    /// It may have been cut, or have grown, since its size was looked at.
+    #[test]
+    fn holds_a_file_whatever_was_thought_of_its_size() {
+        for size in [0, 1, HUGE_PAGE - 1, HUGE_PAGE, HUGE_PAGE + 1, 2 * HUGE_PAGE + 5] {
+            let bytes: Vec<u8> = (0..size).map(|number: usize| (number % 251) as u8).collect();
+            let mut file = tempfile::tempfile().expect("a file");
+            io::Write::write_all(&mut file, &bytes).expect("written");
+            for thought in [0, size / 2, size, size + 7, size + HUGE_PAGE] {
+                io::Seek::rewind(&mut file).expect("rewound");
+                let buffer = Buffer::of_file(&mut file, thought).expect("read");
+                assert!(*buffer == bytes, "{size} bytes, thought to be {thought}");
+            }
+        }
+    }
+
     #[test]
     fn holds_what_was_appended_and_only_text() {
         let mut text = TextBuffer::with_capacity(3).expect("memory");

@@ -17,6 +17,9 @@ use crate::error::{Error, Result, found};
 /// changed less than this before it was read is not trusted to be what was read.
 const TICK: Duration = Duration::from_millis(20);
 
+/// How often to read a file that changes while it is read, before who waits for it is told to try again.
+const READS: usize = 4;
+
 /// On Windows a file that another program has open, a virus scanner for example, can't be replaced until that closes it.
 /// Elsewhere what is refused stays refused.
 const REPLACE_PATIENCE: Duration = Duration::from_millis(if cfg!(windows) { 1000 } else { 0 });
@@ -115,7 +118,7 @@ pub fn read(path: &Path, known: Option<Mark>) -> Result<Content> {
         Some(_) => {}
     }
     let mut file = File::open(path).map_err(fault)?;
-    loop {
+    for _ in 0..READS {
         let before = Fingerprint::of(&file.metadata().map_err(fault)?);
         let time = SystemTime::now();
         let bytes = Buffer::of_file(&mut file, before.size as usize).map_err(fault)?;
@@ -127,6 +130,7 @@ pub fn read(path: &Path, known: Option<Mark>) -> Result<Content> {
         // Somebody saves it in place just now: again, on what the path names by then.
         file = File::open(path).map_err(fault)?;
     }
+    Err(Error::Locked { path: path.to_owned(), holder: "somebody is writing it".into() })
 }
 
 /// The next content of the data file, in a temporary file beside it. Dropped, it is gone. Only who has the flock makes

@@ -313,9 +313,10 @@ impl Ledger {
     /// # Errors
     ///
     /// [`Error::Unsynced`] when the file holds it, but that could not be made durable.
-    pub fn replace(&self, text: &str, held: Option<&Held>, now: f64, patience: Duration) -> Result<()> {
+    pub fn replace(&self, text: String, held: Option<&Held>, now: f64, patience: Duration) -> Result<()> {
         let mut buffer = TextBuffer::default();
-        buffer.push_str(text).map_err(|e| self.no_memory(&e))?;
+        buffer.push_str(&text).map_err(|e| self.no_memory(&e))?;
+        drop(text);
         let document =
             Document::of(buffer).map_err(|reason| Error::Data { path: self.source.path().to_owned(), reason })?;
         let flock = held.is_none().then(|| self.flock(patience)).transpose()?;

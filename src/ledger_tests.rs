@@ -194,6 +194,19 @@ fn a_replacement_keeps_mode_and_link() {
     assert_eq!(fixture.total("a"), 1);
 }
 
+/// Its answer would bring a revoked key back.
+#[test]
+fn who_has_read_before_somebody_else_wrote_puts_nothing_in() {
+    let fixture = open(&["revoked"]);
+    fixture.ledger.load(NOW).expect("loaded");
+    let slow = fixture.ledger.source.state().read.clone().expect("read");
+    let version = fixture.ledger.source.state().version;
+    fixture.ledger.replace(text(&["a"]), None, NOW, Duration::from_secs(5)).expect("replaced");
+    assert!(fixture.ledger.source.state_mut().put(slow, version).is_err());
+    assert_eq!(fixture.find("revoked", NOW), Found::Unknown);
+    assert!(matches!(fixture.find("a", NOW), Found::Entry(_)));
+}
+
 #[test]
 fn equal_settings_are_one_ledger() {
     let fixture = open(&["a"]);

@@ -51,7 +51,7 @@ pub struct Snapshot {
 
 /// What was known before. To free it takes time: not while others wait for the state.
 #[derive(Debug)]
-pub struct Replaced(#[expect(dead_code, reason = "it is only to be dropped")] Option<Snapshot>);
+pub struct Outdated(#[expect(dead_code, reason = "it is only to be dropped")] Option<Snapshot>);
 
 #[derive(Debug)]
 struct Fault {
@@ -89,13 +89,13 @@ impl State {
     /// # Errors
     ///
     /// Gives it back if something else came in meanwhile.
-    pub fn put(&mut self, snapshot: Snapshot, version: u64) -> std::result::Result<Replaced, Snapshot> {
+    pub fn put(&mut self, snapshot: Snapshot, version: u64) -> std::result::Result<Outdated, Snapshot> {
         if self.version != version {
             return Err(snapshot);
         }
         self.version += 1;
         self.fault = None;
-        Ok(Replaced(self.read.replace(snapshot)))
+        Ok(Outdated(self.read.replace(snapshot)))
     }
 }
 
@@ -208,7 +208,10 @@ impl Source {
             (old, Some(bytes)) => Arc::new(split(old.as_ref(), bytes).map_err(|reason| {
                 let error = Error::Data { path: self.path.clone(), reason };
                 let seen = trusted.then_some(seen);
-                self.state.write().fault = Some(Fault { error: error.clone(), seen });
+                let mut state = self.state.write();
+                if state.version == version {
+                    state.fault = Some(Fault { error: error.clone(), seen });
+                }
                 error
             })?),
         };

@@ -19,5 +19,11 @@ export function median(numbers: number[]): number {
   return sorted[sorted.length >> 1] ?? Number.NaN;
 }
 
+/** The first to the last quarter of what was measured one after the other. */
+export function quarters(numbers: number[]): number[][] {
+  const length = numbers.length / 4;
+  return [0, 1, 2, 3].map(n => numbers.slice(Math.floor(n * length), Math.floor((n + 1) * length)));
+}
+
 /** What the runtime is called in what the full form prints. */
 export const RUNTIME: string = process.versions.bun ? 'Bun' : 'Node.js';

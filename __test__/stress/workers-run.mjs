@@ -33,6 +33,8 @@ const ledger = loads ? await load() : undefined;
 
 /** What stays: the data file, and what flock is taken on. */
 const KEPT = [basename(file), `${basename(file)}.flock`];
+/** More faults than this tell nothing new. */
+const MOST_FAULTS = 10;
 /** The longest that a worker runs which is terminated, in milliseconds: once it has begun, and from the start. */
 const LONGEST = { begun: 15, all: 80 };
 const ENDS = [
@@ -137,7 +139,7 @@ async function update(ledger, fault) {
 }
 
 const started = performance.now();
-for (let n = 0; n < cycles; n += 1) {
+for (let n = 0; n < cycles && report.faults.length < MOST_FAULTS; n += 1) {
   await cycle(n);
   const { files, threads } = handles();
   report.rss.push(memory().rss);

@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { cleanUp, sampleKey, save, tempFolder } from '../helpers.ts';
-import { median, RUNTIME, run } from './programs.ts';
+import { median, quarters, RUNTIME, run } from './programs.ts';
 import { full, times } from './stress.ts';
 
 const LIMIT_MS = 900_000;
@@ -44,11 +44,6 @@ async function cycles(what: string, job: object): Promise<Report> {
     console.log(RUNTIME, what, JSON.stringify({ ...rest, ...Object.fromEntries(figures) }));
   }
   return report;
-}
-
-function quarters(numbers: number[]): number[][] {
-  const length = numbers.length / 4;
-  return [0, 1, 2, 3].map(n => numbers.slice(Math.floor(n * length), Math.floor((n + 1) * length)));
 }
 
 function growth({ rss }: Report): number {

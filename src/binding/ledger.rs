@@ -2,10 +2,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::{Arc, Weak};
 
 use napi::Env;
-use napi::bindgen_prelude::{Either, Float64Array, FnArgs, Function, ObjectFinalize};
+use napi::bindgen_prelude::{
+    Either, Float64Array, FnArgs, Function, FunctionCallContext, JsValuesTupleIntoVec, ObjectFinalize, ToNapiValue,
+};
 use napi_derive::napi;
 
 use super::fault::Fault;
@@ -97,6 +100,8 @@ pub struct Calls<'env> {
 #[napi(custom_finalize)]
 pub struct Ledger {
     pub(super) store: Arc<Store>,
+    /// The same for the functions of [`Calls`]: Bun frees them only at the end of the process.
+    called: Rc<RefCell<Option<Arc<Store>>>>,
     /// How many of its bytes the engine of this environment was told of.
     claimed: Cell<i64>,
 }
@@ -137,26 +142,24 @@ impl Ledger {
 
     #[napi(catch_unwind)]
     pub fn calls<'env>(&self, env: &'env Env) -> napi::Result<Calls<'env>> {
-        let store = || Arc::clone(&self.store);
-        let (find, text, expires, used) = (store(), store(), store(), store());
         Ok(Calls {
-            find: env.create_function_from_closure("find", move |call| {
+            find: self.call(env, "find", |store, call| {
                 let (key, now, counted, looked) = call.args::<(Key, f64, bool, bool)>()?;
-                Ok(number(find.find(&key, now, counted, looked)))
+                Ok(number(store.find(&key, now, counted, looked)))
             })?,
-            text: env.create_function_from_closure("text", move |call| {
-                Ok(match text.entry(call.first_arg::<f64>()? as Stamp) {
+            text: self.call(env, "text", |store, call| {
+                Ok(match store.entry(call.first_arg::<f64>()? as Stamp) {
                     Some((Value::Record(text), _)) => Some((*text).to_owned()),
                     _ => None,
                 })
             })?,
-            expires: env.create_function_from_closure("expires", move |call| {
-                let entry = expires.entry(call.first_arg::<f64>()? as Stamp);
+            expires: self.call(env, "expires", |store, call| {
+                let entry = store.entry(call.first_arg::<f64>()? as Stamp);
                 Ok(entry.map_or(f64::NEG_INFINITY, |(_, expires)| expires))
             })?,
-            used: env.create_function_from_closure("used", move |call| {
+            used: self.call(env, "used", |store, call| {
                 let (stamps, hits) = call.args::<(Float64Array, f64)>()?;
-                used.with_cache(|cache| {
+                store.with_cache(|cache| {
                     cache.used(stamps.iter().map(|stamp| *stamp as Stamp));
                     cache.count_hits(hits as u64);
                 });
@@ -249,9 +252,25 @@ impl Ledger {
 }
 
 impl Ledger {
+    fn call<'env, Args: JsValuesTupleIntoVec, Return: ToNapiValue>(
+        &self,
+        env: &'env Env,
+        name: &str,
+        f: impl Fn(&Store, FunctionCallContext) -> napi::Result<Return> + 'static,
+    ) -> napi::Result<Function<'env, Args, Return>> {
+        let called = Rc::clone(&self.called);
+        env.create_function_from_closure(name, move |call| match &*called.borrow() {
+            Some(store) => f(store, call),
+            None => Err(napi::Error::from_reason("the environment of this ledger has ended")),
+        })
+    }
+
     fn or_fault(opened: error::Result<Arc<Store>>) -> Either<Self, Fault> {
         match opened {
-            Ok(store) => Either::A(Self { store, claimed: Cell::new(0) }),
+            Ok(store) => {
+                let called = Rc::new(RefCell::new(Some(Arc::clone(&store))));
+                Either::A(Self { store, called, claimed: Cell::new(0) })
+            }
             Err(error) => Either::B(Fault::from(&error)),
         }
     }
@@ -259,6 +278,7 @@ impl Ledger {
 
 impl ObjectFinalize for Ledger {
     fn finalize(self, env: Env) -> napi::Result<()> {
+        self.called.take();
         let claimed = self.claimed.get();
         self.store.unclaim(claimed);
         env.adjust_external_memory(-claimed).map(drop)

@@ -258,7 +258,7 @@ impl Ledger {
     #[napi(ts_return_type = "Promise<undefined | Fault>")]
     pub fn replace(&self, text: String, hold: Option<&Hold>, now: f64, left_ms: f64) -> AsyncTask<Work<()>> {
         let (ledger, hold) = (Arc::clone(&self.store), hold.map(|hold| Arc::clone(&hold.0)));
-        Work::start(move || with(hold.as_deref(), |held| ledger.replace(&text, held, now, patience(left_ms))))
+        Work::start(move || with(hold.as_deref(), |held| ledger.replace(text, held, now, patience(left_ms))))
     }
 
     /// Resolves after a while. On a thread of the pool, so that a test's fake timers don't stop the writing.
