@@ -2,15 +2,18 @@
 import { mkdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { Ledger as Native } from '../lib/native.js';
 import {
   type Child,
+  captureLog,
   cleanUp,
   type Env,
   inFile,
   leftovers,
   open,
   PACKAGE,
+  rejection,
   sampleKey,
   script,
   sleep,
@@ -247,3 +250,25 @@ for (const { name, make, skip } of kinds)
       expect(leftovers(file)).toEqual([]);
     });
   });
+
+// In a worker that is being terminated JavaScript still runs for a moment, while Node-API does nothing any more.
+describe('a native call that was not made', () => {
+  it.each(['load', 'commit', 'replace', 'acquire'] as const)('counts as failed: %s', async name => {
+    const { readApiKeys, updateApiKeyUsage, writeApiKeys, withLock } = await open([]);
+    vi.spyOn(Native.prototype, name).mockReturnValue(undefined as never);
+    let called = false;
+    const calls = {
+      load: readApiKeys,
+      commit: () => updateApiKeyUsage('a', 1, 'model'),
+      replace: () => writeApiKeys({ keys: [] }),
+      acquire: () =>
+        withLock(async () => {
+          called = true;
+        }),
+    };
+    captureLog();
+    const { message } = await rejection(calls[name]());
+    expect(message).toBe('this thread is being terminated');
+    expect(called).toBe(false);
+  });
+});

@@ -2,13 +2,15 @@
 import { inspect } from 'node:util';
 
 /**
- * The outcome of native work: its value, or its fault thrown.
+ * The outcome of native work: its value, or its fault thrown. That of a call that was not made is `undefined`: in a worker
+ * that is being terminated JavaScript still runs for a moment, while Node-API does nothing any more.
  *
  * @template T
  * @param {T} outcome
  * @returns {Exclude<T, import('../native.cjs').Fault>}
  */
 export function unwrap(outcome) {
+  if (outcome === undefined) throw new Error('this thread is being terminated');
   if (typeof outcome === 'object' && outcome !== null && 'code' in outcome) {
     const { code, path, message } = /** @type {any} */ (outcome);
     throw Object.assign(new Error(message), { code, path });

@@ -1,5 +1,6 @@
 //! The store: what reads or writes the disk, on the thread pool of libuv. A promise gives the outcome, or a
-//! [`Fault`]; it rejects only after a panic.
+//! [`Fault`]; it rejects only after a panic. No outcome is `undefined`: that is what a call gives that was not made, since
+//! its environment is being terminated.
 
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -197,8 +198,8 @@ impl Ledger {
     }
 
     /// Takes the lock for JavaScript.
-    #[napi(ts_return_type = "Promise<undefined | Fault>")]
-    pub fn acquire(&self, hold: &Hold, left_ms: f64) -> AsyncTask<Work<()>> {
+    #[napi(ts_return_type = "Promise<true | Fault>")]
+    pub fn acquire(&self, hold: &Hold, left_ms: f64) -> AsyncTask<Work<bool>> {
         let (ledger, hold) = (Arc::clone(&self.store), Arc::clone(&hold.0));
         Work::start(move || {
             // Locked first, so that who releases it meanwhile waits for it.
@@ -206,7 +207,7 @@ impl Ledger {
             if !slot.released {
                 slot.held = Some(ledger.lock(patience(left_ms))?);
             }
-            Ok(())
+            Ok(true)
         })
     }
 
@@ -255,10 +256,13 @@ impl Ledger {
     }
 
     /// Replaces the file, under the lock that is held or one of its own.
-    #[napi(ts_return_type = "Promise<undefined | Fault>")]
-    pub fn replace(&self, text: String, hold: Option<&Hold>, now: f64, left_ms: f64) -> AsyncTask<Work<()>> {
+    #[napi(ts_return_type = "Promise<true | Fault>")]
+    pub fn replace(&self, text: String, hold: Option<&Hold>, now: f64, left_ms: f64) -> AsyncTask<Work<bool>> {
         let (ledger, hold) = (Arc::clone(&self.store), hold.map(|hold| Arc::clone(&hold.0)));
-        Work::start(move || with(hold.as_deref(), |held| ledger.replace(text, held, now, patience(left_ms))))
+        Work::start(move || {
+            with(hold.as_deref(), |held| ledger.replace(text, held, now, patience(left_ms)))?;
+            Ok(true)
+        })
     }
 
     /// Resolves after a while. On a thread of the pool, so that a test's fake timers don't stop the writing.
