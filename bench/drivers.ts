@@ -41,6 +41,7 @@ const all: Record<Column, Driver | undefined> = {
   'keyledger, unsynced': unsynced,
   baseline,
   'no storage': undefined,
+  limit: undefined,
   Map: bare,
   'lru-cache': lruCache,
   'sqlite NORMAL': sqlite?.('NORMAL'),

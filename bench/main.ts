@@ -54,15 +54,19 @@ for (const name of asked) {
     throw new Error(`there is no benchmark ${name}; there are ${ALL.join(', ')}`);
 }
 const machine = `${cpus().length} cores, ${cpus()[0]?.model}, ${process.platform}`;
-console.log(`${machine}; medians of several runs in turn, and from the least to the most of them`);
+const HEAD = `${machine}. Medians of several trials in turn, and from the least to the most of them.`;
+console.log(HEAD);
 
 let missed = 0;
 for (const benchmark of asked.length > 0 ? asked : checks ? SHORT : ALL) {
   const result: Result = { benchmark, machine, tables: [] };
+  let text = `# ${benchmark}\n\n${HEAD}\n`;
   for (const runtime of runtimes()) {
     const rows = run(benchmark, runtime, checks);
     result.tables.push({ runtime: runtime.name, rows });
-    console.log(`\n### ${benchmark}, ${runtime.name}\n\n${markdown(rows)}`);
+    const table = `## ${benchmark}, ${runtime.name}\n\n${markdown(rows)}\n`;
+    console.log(`\n${table}`);
+    text += `\n${table}`;
     if (!checks) missed += rows.filter(row => isMet(row) === false).length;
   }
   if (checks) {
@@ -71,6 +75,7 @@ for (const benchmark of asked.length > 0 ? asked : checks ? SHORT : ALL) {
   }
   mkdirSync(FOLDER, { recursive: true });
   writeFileSync(join(FOLDER, `${benchmark}.json`), `${JSON.stringify(result, null, 1)}\n`);
+  writeFileSync(join(FOLDER, `${benchmark}.md`), text);
   writeFileSync(join(FOLDER, `${benchmark}.svg`), chart(result));
 }
 if (missed > 0) {

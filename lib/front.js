@@ -53,14 +53,16 @@ if (!isMainThread) {
  * their entries are the same.
  *
  * @param {import('./settings.js').Settings} settings
+ * @param {boolean} anew whether to begin with another one, which others share from then on
  * @param {() => NativeLedger} open
  */
-export function frontOf(settings, open) {
+export function frontOf(settings, anew, open) {
   const { dataFile, maxSize, ttlMs, revalidateMs, fsync, ownClock } = settings;
   // A clock of one's own is shared with nobody.
   const key = ownClock ? Symbol() : [maxSize, ttlMs, revalidateMs, fsync, dataFile].join();
   for (const [other, front] of fronts) if (front.deref() === undefined) fronts.delete(other);
-  const front = fronts.get(key)?.deref() ?? new Front(open(), settings);
+  const shared = anew ? undefined : fronts.get(key)?.deref();
+  const front = shared ?? new Front(open(), settings);
   fronts.set(key, new WeakRef(front));
   return front;
 }

@@ -16,7 +16,7 @@ import { Writer } from './writer.js';
  */
 export function openLedger(settings, anew) {
   const { now } = settings;
-  const front = frontOf(settings, () =>
+  const front = frontOf(settings, anew, () =>
     unwrap(settings.ownClock ? Ledger.alone(settings) : Ledger.open(settings, anew)),
   );
   const { native } = front;

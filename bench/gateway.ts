@@ -1,0 +1,278 @@
+// The example gateway under load, in a process of its own, in front of an upstream that costs next to nothing: on
+// keyledger, on the baseline, and on a storage that does nothing, which is the ceiling. Cold is a process that has just
+// started; warm the same one after that.
+import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import process from 'node:process';
+import { fileURLToPath } from 'node:url';
+import { type Child, start } from './child.ts';
+import { type Answer, type Question, TEXT, TOKENS } from './gateway/server.ts';
+import { type Load, load, needWrk } from './gateway/wrk.ts';
+import {
+  type Bound,
+  type Column,
+  figure,
+  finish,
+  folder,
+  makeData,
+  makeKey,
+  type Row,
+  random,
+  short,
+  total,
+} from './measure.ts';
+
+type Who = 'keyledger' | 'baseline' | 'no storage';
+
+interface Case {
+  connections: number;
+  keys: number;
+  /** Whether the load on a process that has just started is a row as well, or only warms it up. */
+  cold: boolean;
+  /** What part of the ceiling's requests keyledger is held to. */
+  least?: number;
+}
+
+const TRIALS = short ? 2 : 3;
+const SECONDS = short ? 2 : 4;
+const WARM_UP_SECONDS = 1;
+const WHO: Who[] = short ? ['keyledger', 'no storage'] : ['keyledger', 'baseline', 'no storage'];
+const CASES: Case[] = short
+  ? [
+      { connections: 50, keys: 10, cold: false, least: 0.85 },
+      { connections: 50, keys: 1000, cold: false, least: 0.7 },
+    ]
+  : [
+      { connections: 50, keys: 10, cold: true, least: 0.85 },
+      { connections: 50, keys: 100, cold: true, least: 0.85 },
+      { connections: 50, keys: 1000, cold: true, least: 0.7 },
+      { connections: 50, keys: 10_000, cold: true, least: 0.55 },
+      { connections: 200, keys: 10, cold: false },
+      { connections: 200, keys: 1000, cold: false },
+    ];
+/** What p99 of keyledger may be of the ceiling's. */
+const P99 = 3;
+const EXACT: Bound = { limit: 100, least: true };
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+/** The gateway on this storage, as an owner would change it: its `storage.ts` and `cache.ts` are one line each. */
+function makeGateway(who: Who): string {
+  const gateway = join(folder, `gateway on ${who}`);
+  const original = join(root, 'examples', 'gateway');
+  cpSync(original, gateway, { recursive: true, filter: path => !path.includes('node_modules') });
+  const lines = {
+    keyledger: undefined,
+    baseline: `export * from '${join(root, 'bench', 'baseline', 'storage.ts')}';\n`,
+    'no storage': `export * from '${join(root, 'bench', 'gateway', 'none.ts')}';\n`,
+  };
+  const line = lines[who];
+  if (line) for (const name of ['storage.ts', 'cache.ts']) writeFileSync(join(gateway, name), line);
+  return gateway;
+}
+
+/** What was measured of a load. */
+interface Phase extends Load {
+  /** Of one processor, in percent. */
+  cpu: number;
+}
+
+interface Trial {
+  cold: Phase;
+  warm: Phase;
+  /** Of the tokens that were served, in percent; without a storage none are. */
+  recorded: number | undefined;
+  /** Bytes. */
+  peak: number;
+  /** What the gateway has logged. */
+  errors: string;
+}
+
+type Gateway = Child<Question, Answer>;
+
+/** What is wrong with the answers of a gateway. */
+async function fault(url: string, who: Who, keys: string[]): Promise<string | undefined> {
+  const get = async (path: string, key: string, init: RequestInit = {}) => {
+    const response = await fetch(url + path, { ...init, headers: { 'x-api-key': key } });
+    const body = (await response.json()) as {
+      status?: string;
+      key?: string;
+      choices?: { message: { content: string } }[];
+    };
+    return { status: response.status, body };
+  };
+  const ask = (key: string) => get('/v1/chat/completions', key, { method: 'POST', body: '{}' });
+
+  if ((await get('/health', '')).body.status !== 'ok') return 'it is not healthy';
+  for (const key of keys.slice(0, 5)) {
+    const { status, body } = await ask(key);
+    if (body.choices?.[0]?.message.content !== TEXT) return `a known key gives ${status}`;
+    if (who === 'no storage') continue;
+    if ((await get('/stats', key)).body.key !== key) return 'a key has the record of another';
+  }
+  if (who === 'no storage') return undefined;
+  const { status } = await ask(makeKey());
+  return status === 401 ? undefined : `an unknown key gives ${status}`;
+}
+
+async function phase(gateway: Gateway, keys: string, connections: number, seconds: number) {
+  const before = await gateway.ask('state');
+  const begun = performance.now();
+  const measured = load(before.url, keys, connections, seconds);
+  const elapsed = (performance.now() - begun) / 1e3;
+  const { cpu } = await gateway.ask('state');
+  return { ...measured, cpu: ((cpu - before.cpu) / elapsed) * 100 };
+}
+
+let runs = 0;
+
+/** On a data file of its own. Gives what is wrong, if the answers are. */
+async function trial(who: Who, { connections, keys: count, cold }: Case): Promise<Trial | string> {
+  const place = join(folder, `run ${runs++}`);
+  const file = join(place, 'apikeys.json');
+  mkdirSync(place);
+  const data = makeData(count);
+  writeFileSync(file, JSON.stringify(data, null, 2));
+  const list = join(place, 'keys');
+  const keys = data.keys
+    .map(({ key }) => ({ key, at: random() }))
+    .sort((a, b) => a.at - b.at)
+    .map(({ key }) => key);
+  writeFileSync(list, `${keys.join('\n')}\n`);
+
+  const run = async <T>(work: (gateway: Gateway) => Promise<T>): Promise<[T, Answer]> => {
+    const env = { DATA_FILE: file, GATEWAY: gateways[who] };
+    const gateway: Gateway = await start('gateway/server.ts', env);
+    try {
+      return [await work(gateway), await gateway.ask('stop')];
+    } finally {
+      await gateway.end();
+    }
+  };
+  const [wrong, first] = await run(async gateway => {
+    return fault((await gateway.ask('state')).url, who, keys);
+  });
+  if (wrong) return `wrong answer: ${wrong}`;
+  const [phases, second] = await run(async gateway => ({
+    cold: await phase(gateway, list, connections, cold ? SECONDS : WARM_UP_SECONDS),
+    warm: await phase(gateway, list, connections, SECONDS),
+  }));
+  const served = (first.served + second.served) * TOKENS;
+  const written = total(JSON.parse(readFileSync(file, 'utf8'))) - total(data);
+  return {
+    ...phases,
+    recorded: who === 'no storage' ? undefined : (written / served) * 100,
+    peak: second.peak,
+    errors:
+      second.errors === 0
+        ? ''
+        : `${second.errors} errors, the first: ${second.error.replaceAll(folder, '')}`,
+  };
+}
+
+needWrk();
+symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
+const gateways = Object.fromEntries(WHO.map(who => [who, makeGateway(who)])) as Record<Who, string>;
+
+/** The trials of one case. */
+type Trials = Map<Who, (Trial | string)[]>;
+
+/** A row of what `number` makes of each trial. */
+function row(
+  trials: Trials,
+  what: string,
+  unit: string,
+  number: (trial: Trial) => number | undefined,
+  bound?: Bound | false,
+): Row {
+  const figures: Row['figures'] = {};
+  for (const [who, all] of trials) {
+    const wrong = all.find(one => typeof one === 'string');
+    const numbers = all.flatMap(one => (typeof one === 'string' ? [] : (number(one) ?? [])));
+    if (wrong) figures[who] = wrong;
+    else if (numbers.length > 0) figures[who] = figure(numbers);
+  }
+  return { what, unit, figures, ...(bound && { bound }) };
+}
+
+/** What of a load was not answered well. */
+function failures({ refused, broken, late }: Load): number {
+  return refused + broken + late;
+}
+
+function phaseRows(trials: Trials, name: string, kind: 'cold' | 'warm', least?: number): Row[] {
+  const to: Column = 'no storage';
+  // Node's own server takes so long that little is to be seen of a storage.
+  const bounded = 'bun' in process.versions && least !== undefined;
+  const of = (number: (phase: Phase) => number) => (one: Trial) => number(one[kind]);
+  const requests = row(
+    trials,
+    `${name}: requests`,
+    '/s',
+    of(({ requests, refused, seconds }) => (requests - refused) / seconds),
+    bounded && { limit: least, to, least: true },
+  );
+  requests.failed = {};
+  for (const [who, all] of trials) {
+    const texts = all.map(one => {
+      if (typeof one === 'string' || failures(one[kind]) === 0) return '';
+      const { requests, refused, broken, late } = one[kind];
+      return `${refused} of ${requests} refused, ${broken} broken, ${late} late`;
+    });
+    const failed = texts.filter(text => text !== '').join('; ');
+    if (failed !== '') requests.failed[who] = failed;
+  }
+  const answered = (phase: Phase) => (1 - failures(phase) / phase.requests) * 100;
+  return [
+    requests,
+    row(
+      trials,
+      `${name}: p50`,
+      'ms',
+      of(phase => phase.p50),
+    ),
+    row(
+      trials,
+      `${name}: p99`,
+      'ms',
+      of(phase => phase.p99),
+      bounded && { limit: P99, to },
+    ),
+    row(
+      trials,
+      `${name}: p99.9`,
+      'ms',
+      of(phase => phase['p99.9']),
+    ),
+    row(trials, `${name}: answered well`, '%', of(answered), EXACT),
+    row(
+      trials,
+      `${name}: processor`,
+      '%',
+      of(phase => phase.cpu),
+    ),
+  ];
+}
+
+const rows: Row[] = [];
+for (const each of CASES) {
+  const { connections, keys, cold, least } = each;
+  const trials: Trials = new Map(WHO.map(who => [who, []]));
+  for (let turn = 0; turn < TRIALS; turn++) {
+    for (const [who, all] of trials) all.push(await trial(who, each));
+  }
+  const name = `${connections} connections, ${keys} keys`;
+  if (cold) rows.push(...phaseRows(trials, `${name}, cold`, 'cold', least));
+  rows.push(...phaseRows(trials, `${name}, warm`, 'warm', least));
+  const recorded = row(trials, `${name}: recorded`, '%', one => one.recorded, EXACT);
+  recorded.failed = {};
+  for (const [who, all] of trials) {
+    const errors = all.map(one => (typeof one === 'string' ? '' : one.errors)).find(Boolean);
+    if (errors) recorded.failed[who] = errors;
+  }
+  rows.push(
+    recorded,
+    row(trials, `${name}: memory`, 'MB', one => one.peak / 1e6),
+  );
+}
+finish(rows);
