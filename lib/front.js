@@ -33,8 +33,9 @@ export const LOAD = -1;
 /** The file must be loaded first; the lookup was counted. */
 export const LOAD_COUNTED = -2;
 
-/** Nothing is stored for the key. */
-const UNCACHED = -3;
+// What a call of `find` is told, added.
+const COUNTED = 1;
+const LOOKED = 2;
 
 const UNKNOWN = Promise.resolve(null);
 
@@ -72,6 +73,7 @@ export class Front {
   /** @type {import('../native.cjs').Calls} */
   #calls;
   #maxSize;
+  #ttlMs;
   #revalidateMs;
   #now;
   /** @type {Map<string, Entry>} */
@@ -94,6 +96,7 @@ export class Front {
     this.#native = native;
     this.#calls = native.calls();
     this.#maxSize = settings.maxSize;
+    this.#ttlMs = settings.ttlMs;
     this.#revalidateMs = settings.revalidateMs;
     this.#now = settings.now;
   }
@@ -133,16 +136,18 @@ export class Front {
   find(key, counted, looked) {
     this.tell();
     const now = this.#now();
-    const stamp = this.#calls.find(key, now, counted, looked);
-    if (stamp < 0) return stamp;
-    if (stamp === 0) return UNKNOWN;
+    const held = this.#entries.get(key);
+    const flags = (counted ? COUNTED : 0) + (looked ? LOOKED : 0);
+    const answer = this.#calls.find(key, now, held?.stamp ?? 0, flags);
+    if (answer === 0) return UNKNOWN;
+    if (typeof answer === 'number' && answer < 0) return answer;
     if (now >= this.#nextLook || now < this.#lookedAt) {
       // What other threads have changed is seen now: every entry is to be compared again.
       this.changed();
       this.#lookedAt = this.#native.lookedAt();
       this.#nextLook = this.#lookedAt + this.#revalidateMs;
     }
-    return this.#entry(key, stamp)?.promise ?? UNCACHED;
+    return this.#entry(key, held, answer).promise;
   }
 
   /**
@@ -151,8 +156,10 @@ export class Front {
    */
   get(key) {
     this.tell();
-    const stamp = this.#native.get(key, this.#now());
-    return stamp === 0 ? null : (this.#entry(key, stamp)?.value ?? null);
+    const held = this.#entries.get(key);
+    const answer = this.#native.get(key, this.#now(), held?.stamp ?? 0);
+    if (typeof answer === 'number' && answer <= 0) return null;
+    return this.#entry(key, held, answer).value;
   }
 
   /**
@@ -162,10 +169,11 @@ export class Front {
    */
   set(key, value, ttl) {
     this.tell();
-    const stamp = this.#native.set(key, this.#now(), ttl, jsonOf(value));
+    const now = this.#now();
+    const stamp = this.#native.set(key, now, ttl, jsonOf(value));
     // A null needs no object: Rust answers it with a number.
     if (value === null) this.#entries.delete(key);
-    else this.#hold(key, stamp, value);
+    else this.#hold(key, stamp, now + (ttl ?? this.#ttlMs), value);
   }
 
   /** @param {string} key */
@@ -230,29 +238,30 @@ export class Front {
   }
 
   /**
-   * What a stamp names; `undefined` when another thread has replaced it since, or when only another thread has it.
+   * The entry that Rust has answered with: the one that is held, or another.
    *
    * @param {string} key
-   * @param {number} stamp
+   * @param {Entry | undefined} held
+   * @param {number | string} answer
    */
-  #entry(key, stamp) {
-    const held = this.#slots[stamp % this.#maxSize];
-    if (held !== undefined && held.stamp === stamp) {
-      held.epoch = this.#epoch;
-      return held;
+  #entry(key, held, answer) {
+    if (typeof answer === 'string') {
+      const [stamp, until, value] = JSON.parse(answer);
+      return this.#hold(key, stamp, until ?? Number.POSITIVE_INFINITY, value);
     }
-    const json = this.#calls.text(stamp);
-    if (json === null) return undefined;
-    return this.#hold(key, stamp, JSON.parse(json));
+    const entry = /** @type {Entry} */ (held);
+    entry.epoch = this.#epoch;
+    return entry;
   }
 
   /**
    * @param {string} key
    * @param {number} stamp
+   * @param {number} until
    * @param {ApiKey} value
    * @returns {Entry}
    */
-  #hold(key, stamp, value) {
+  #hold(key, stamp, until, value) {
     const slot = stamp % this.#maxSize;
     this.#drop(slot);
     const entry = {
@@ -261,7 +270,7 @@ export class Front {
       value,
       promise: Promise.resolve(value),
       epoch: this.#epoch,
-      until: this.#calls.expires(stamp),
+      until,
       used: 0,
     };
     this.#slots[slot] = entry;
