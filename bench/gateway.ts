@@ -48,7 +48,6 @@ const CASES: Case[] = short
       { connections: 50, keys: 1000, cold: true, least: 0.7 },
       { connections: 50, keys: 10_000, cold: true, least: 0.55 },
       { connections: 200, keys: 10, cold: false },
-      { connections: 200, keys: 100, cold: false },
       { connections: 200, keys: 1000, cold: false },
     ];
 /** What p99 of keyledger may be of the ceiling's. */

@@ -33,9 +33,8 @@ export const LOAD = -1;
 /** The file must be loaded first; the lookup was counted. */
 export const LOAD_COUNTED = -2;
 
-// What a call of `find` is told, added.
-const COUNTED = 1;
-const LOOKED = 2;
+/** Nothing is stored for the key. */
+const UNCACHED = -3;
 
 const UNKNOWN = Promise.resolve(null);
 
@@ -73,7 +72,6 @@ export class Front {
   /** @type {import('../native.cjs').Calls} */
   #calls;
   #maxSize;
-  #ttlMs;
   #revalidateMs;
   #now;
   /** @type {Map<string, Entry>} */
@@ -96,7 +94,6 @@ export class Front {
     this.#native = native;
     this.#calls = native.calls();
     this.#maxSize = settings.maxSize;
-    this.#ttlMs = settings.ttlMs;
     this.#revalidateMs = settings.revalidateMs;
     this.#now = settings.now;
   }
@@ -136,18 +133,16 @@ export class Front {
   find(key, counted, looked) {
     this.tell();
     const now = this.#now();
-    const held = this.#entries.get(key);
-    const flags = (counted ? COUNTED : 0) + (looked ? LOOKED : 0);
-    const answer = this.#calls.find(key, now, held?.stamp ?? 0, flags);
-    if (answer === 0) return UNKNOWN;
-    if (typeof answer === 'number' && answer < 0) return answer;
+    const stamp = this.#calls.find(key, now, counted, looked);
+    if (stamp < 0) return stamp;
+    if (stamp === 0) return UNKNOWN;
     if (now >= this.#nextLook || now < this.#lookedAt) {
       // What other threads have changed is seen now: every entry is to be compared again.
       this.changed();
       this.#lookedAt = this.#native.lookedAt();
       this.#nextLook = this.#lookedAt + this.#revalidateMs;
     }
-    return this.#entry(key, held, answer).promise;
+    return this.#entry(key, stamp)?.promise ?? UNCACHED;
   }
 
   /**
@@ -156,10 +151,8 @@ export class Front {
    */
   get(key) {
     this.tell();
-    const held = this.#entries.get(key);
-    const answer = this.#native.get(key, this.#now(), held?.stamp ?? 0);
-    if (typeof answer === 'number' && answer <= 0) return null;
-    return this.#entry(key, held, answer).value;
+    const stamp = this.#native.get(key, this.#now());
+    return stamp === 0 ? null : (this.#entry(key, stamp)?.value ?? null);
   }
 
   /**
@@ -169,11 +162,10 @@ export class Front {
    */
   set(key, value, ttl) {
     this.tell();
-    const now = this.#now();
-    const stamp = this.#native.set(key, now, ttl, jsonOf(value));
+    const stamp = this.#native.set(key, this.#now(), ttl, jsonOf(value));
     // A null needs no object: Rust answers it with a number.
     if (value === null) this.#entries.delete(key);
-    else this.#hold(key, stamp, now + (ttl ?? this.#ttlMs), value);
+    else this.#hold(key, stamp, value);
   }
 
   /** @param {string} key */
@@ -238,30 +230,29 @@ export class Front {
   }
 
   /**
-   * The entry that Rust has answered with: the one that is held, or another.
+   * What a stamp names; `undefined` when another thread has replaced it since, or when only another thread has it.
    *
    * @param {string} key
-   * @param {Entry | undefined} held
-   * @param {number | string} answer
+   * @param {number} stamp
    */
-  #entry(key, held, answer) {
-    if (typeof answer === 'string') {
-      const [stamp, until, value] = JSON.parse(answer);
-      return this.#hold(key, stamp, until ?? Number.POSITIVE_INFINITY, value);
+  #entry(key, stamp) {
+    const held = this.#slots[stamp % this.#maxSize];
+    if (held !== undefined && held.stamp === stamp) {
+      held.epoch = this.#epoch;
+      return held;
     }
-    const entry = /** @type {Entry} */ (held);
-    entry.epoch = this.#epoch;
-    return entry;
+    const json = this.#calls.text(stamp);
+    if (json === null) return undefined;
+    return this.#hold(key, stamp, JSON.parse(json));
   }
 
   /**
    * @param {string} key
    * @param {number} stamp
-   * @param {number} until
    * @param {ApiKey} value
    * @returns {Entry}
    */
-  #hold(key, stamp, until, value) {
+  #hold(key, stamp, value) {
     const slot = stamp % this.#maxSize;
     this.#drop(slot);
     const entry = {
@@ -270,7 +261,7 @@ export class Front {
       value,
       promise: Promise.resolve(value),
       epoch: this.#epoch,
-      until,
+      until: this.#calls.expires(stamp),
       used: 0,
     };
     this.#slots[slot] = entry;

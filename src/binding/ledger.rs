@@ -27,11 +27,6 @@ const LOAD_COUNTED: f64 = -2.0;
 /// `find`: answer by `read`, nothing is stored for it.
 const UNCACHED: f64 = -3.0;
 
-/// `find`: this lookup is to be counted.
-const COUNTED: u32 = 1;
-/// `find`: the file was loaded since the lookup began.
-const LOOKED: u32 = 2;
-
 /// The JSON text of a key that does not exist.
 const NULL: &str = "null";
 
@@ -72,24 +67,6 @@ fn number(found: Found) -> f64 {
     }
 }
 
-type Answer = Either<f64, String>;
-
-/// What JavaScript gets of an entry: its stamp, if that is the one that is `held` there; else the JSON text of an array of
-/// its stamp, the last millisecond at which it holds (`null` when there is none), and its record. Of what is no entry, a
-/// number that is no stamp.
-fn answer(store: &Store, found: Found, held: f64) -> Answer {
-    let Found::Entry(stamp) = found else { return Either::A(number(found)) };
-    if stamp == held as Stamp {
-        return Either::A(held);
-    }
-    match store.entry(stamp) {
-        Some((Value::Record(text), expires)) if expires.is_finite() => Either::B(format!("[{stamp},{expires},{text}]")),
-        Some((Value::Record(text), _)) => Either::B(format!("[{stamp},null,{text}]")),
-        // Another thread has replaced it since, or it is one that only another thread has.
-        _ => Either::A(UNCACHED),
-    }
-}
-
 /// Whether this environment opens it for the first time.
 fn first_here(ledger: &Arc<Store>) -> bool {
     OPENED.with_borrow_mut(|opened| {
@@ -105,10 +82,15 @@ fn first_here(ledger: &Arc<Store>) -> bool {
 /// What lookups call, as functions: at each call of a method `napi-rs` takes locks that all threads of the process share.
 #[napi(object, object_from_js = false)]
 pub struct Calls<'env> {
-    /// Finds a key, of which the caller holds the entry with this stamp, or none. The flags are [`COUNTED`] and [`LOOKED`].
-    /// Gives what [`answer`] does.
-    #[napi(ts_type = "(key: string, now: number, held: number, flags: number) => number | string")]
-    pub find: Function<'env, FnArgs<(String, f64, f64, u32)>, Answer>,
+    /// Finds a key. Gives a stamp, or one of the numbers above.
+    #[napi(ts_type = "(key: string, now: number, counted: boolean, looked: boolean) => number")]
+    pub find: Function<'env, FnArgs<(String, f64, bool, bool)>, f64>,
+    /// Gives the JSON text that a stamp names; `null` when it is gone, or has no text.
+    #[napi(ts_type = "(stamp: number) => string | null")]
+    pub text: Function<'env, f64, Option<String>>,
+    /// Gives the last millisecond at which the entry holds.
+    #[napi(ts_type = "(stamp: number) => number")]
+    pub expires: Function<'env, f64, f64>,
     /// Takes note of hits that were answered in JavaScript, and of the entries, in the order in which they were last used.
     #[napi(ts_type = "(stamps: Float64Array, hits: number) => void")]
     pub used: Function<'env, FnArgs<(Float64Array, f64)>, ()>,
@@ -162,9 +144,18 @@ impl Ledger {
     pub fn calls<'env>(&self, env: &'env Env) -> napi::Result<Calls<'env>> {
         Ok(Calls {
             find: self.call(env, "find", |store, call| {
-                let (key, now, held, flags) = call.args::<(Key, f64, f64, u32)>()?;
-                let found = store.find(&key, now, flags & COUNTED != 0, flags & LOOKED != 0);
-                Ok(answer(store, found, held))
+                let (key, now, counted, looked) = call.args::<(Key, f64, bool, bool)>()?;
+                Ok(number(store.find(&key, now, counted, looked)))
+            })?,
+            text: self.call(env, "text", |store, call| {
+                Ok(match store.entry(call.first_arg::<f64>()? as Stamp) {
+                    Some((Value::Record(text), _)) => Some((*text).to_owned()),
+                    _ => None,
+                })
+            })?,
+            expires: self.call(env, "expires", |store, call| {
+                let entry = store.entry(call.first_arg::<f64>()? as Stamp);
+                Ok(entry.map_or(f64::NEG_INFINITY, |(_, expires)| expires))
             })?,
             used: self.call(env, "used", |store, call| {
                 let (stamps, hits) = call.args::<(Float64Array, f64)>()?;
@@ -207,10 +198,10 @@ impl Ledger {
         self.store.looked_at()
     }
 
-    /// As `find`, past the file: `UNKNOWN` also for what is not stored.
+    /// A stamp, or `UNKNOWN` also for what is not stored.
     #[napi(catch_unwind)]
-    pub fn get(&self, key: Key, now: f64, held: f64) -> Answer {
-        self.store.cached(&key, now).map_or(Either::A(UNKNOWN), |found| answer(&self.store, found, held))
+    pub fn get(&self, key: Key, now: f64) -> f64 {
+        self.store.cached(&key, now).map_or(UNKNOWN, number)
     }
 
     #[napi(catch_unwind)]
