@@ -192,7 +192,7 @@ function row(
     if (wrong) figures[who] = wrong;
     else if (numbers.length > 0) figures[who] = figure(numbers);
   }
-  return { what, unit, figures, ...(bound && { bound }) };
+  return { what, unit, figures, bounds: bound ? [bound] : [] };
 }
 
 /** What of a load was not answered well. */

@@ -10,8 +10,11 @@ import { cacheEnabled } from './settings.js';
 /** @typedef {import('../native.cjs').Batch} NativeBatch */
 /** @typedef {import('../native.cjs').Hold} NativeHold */
 
-/** The longest that a batch waits for more, in milliseconds. */
-const LONGEST_PACE = 50;
+/**
+ * How many times as long as the last commit took a batch waits for more, and the bounds of that in milliseconds. A gateway
+ * under load has less to do then: each key's record is read anew once for each commit that changes it.
+ */
+const PACE = { times: 3, least: 5, most: 50 };
 /** How often a lock that `withLock` holds is shown to be in use, in milliseconds: `proper-lockfile` waits 2 s or more. */
 const REFRESH = 1000;
 /** How long the end of the process waits for locks on behalf of other threads, in milliseconds. */
@@ -19,11 +22,14 @@ const OTHER_THREADS = 15_000;
 /** The longest pause between two tries for the lock, in milliseconds. */
 const LONGEST_PAUSE = 5;
 
+/** Updates that are told to Rust in one call at the most, so that telling them never takes long. */
+const MOST_UNTOLD = 1024;
+
 // Bound now, so that a test's fake timers don't stop the deadlines.
 const elapsed = performance.now.bind(performance);
 
 /**
- * A batch that takes what comes. What has come is told to Rust once for all calls that are made together.
+ * A batch that takes what comes. What has come is told to Rust once for many calls: each crossing costs more than the rest.
  */
 class Open {
   /** The same for all in it. @type {Promise<void>} */
@@ -46,9 +52,11 @@ class Open {
    * @param {number} at
    */
   add(key, tokensUsed, at) {
-    if (this.#keys.length === 0) queueMicrotask(() => this.tell());
+    // The end of the main thread tells what is left. Other threads may be ended without a word.
+    if (!isMainThread && this.#keys.length === 0) queueMicrotask(() => this.tell());
     this.#keys.push(key);
     this.#numbers.push(tokensUsed, at);
+    if (this.#keys.length === MOST_UNTOLD) this.tell();
   }
 
   /** Tells Rust what has come. */
@@ -253,10 +261,12 @@ export class Writer {
     const { hold } = scope;
     const batch = new Open(new Batch(this.#native, hold));
     // Under load a commit that starts as soon as the last one ends finds few updates: those that it is paid for by
-    // come while it waits as long again.
+    // come while it waits.
     const paced = scope.queued > 0;
     const committed = scope.enqueue(async () => {
-      if (paced) await Ledger.pause(Math.min(this.#pace, LONGEST_PACE));
+      if (paced) {
+        await Ledger.pause(Math.min(Math.max(PACE.times * this.#pace, PACE.least), PACE.most));
+      }
       if (scope.open === batch) scope.open = undefined;
       const start = elapsed();
       try {
