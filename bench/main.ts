@@ -61,7 +61,7 @@ let missed = 0;
 for (const benchmark of asked.length > 0 ? asked : checks ? SHORT : ALL) {
   const result: Result = { benchmark, machine, tables: [] };
   let text = `# ${benchmark}\n\n${HEAD}\n`;
-  for (const runtime of runtimes()) {
+  for (const runtime of runtimes(checks)) {
     const rows = run(benchmark, runtime, checks);
     result.tables.push({ runtime: runtime.name, rows });
     const table = `## ${benchmark}, ${runtime.name}\n\n${markdown(rows)}\n`;

@@ -12,10 +12,10 @@ export interface Runtime {
   args: string[];
 }
 
-/** The Node at hand, Node 24 and Bun. */
-export function runtimes(): Runtime[] {
+/** The Node at hand, Node 24 and Bun; for the short forms without Node 24. */
+export function runtimes(short: boolean): Runtime[] {
   const args = ['--import', 'tsx'];
-  const other = node24();
+  const other = short ? undefined : node24();
   const bun = join(root, 'node_modules', '.bin', 'bun');
   return [
     { name: `Node ${versionOf(process.execPath)}`, command: process.execPath, args },

@@ -49,13 +49,16 @@ export class Results {
   }
 }
 
+/** Bun collects garbage by itself while nothing is to do. */
+const OPTIONS = process.versions.bun ? [] : ['--expose-gc'];
+
 /** Runs `work` with a child process, and ends that. */
 export async function withChild<Question, Answer>(
   script: string,
   env: Record<string, string>,
   work: (child: Child<Question, Answer>) => Promise<void>,
 ): Promise<void> {
-  const child = await start<Question, Answer>(script, env);
+  const child = await start<Question, Answer>(script, env, OPTIONS);
   try {
     await work(child);
   } finally {
