@@ -57,10 +57,11 @@ function profile(kind) {
     ];
     const lines = run('perf', report)
       .split('\n')
-      .map(line => /^ *([\d.]+)%? *\| *(.*?) *\| *(.*?) *$/.exec(line))
+      .map(line => /^ *([\d.]+)%? *\| *(.*?) *\| *(?:\[.\] )?(.*?) *(?:\|.*)?$/.exec(line))
       .flatMap(match =>
         match ? [{ share: Number(match[1]), dso: match[2] ?? '', symbol: match[3] ?? '' }] : [],
-      );
+      )
+      .sort((a, b) => b.share - a.share);
     console.log(`\n### ${kind}: ${ns.trim().split('\n').at(-1)}\n`);
     /** @type {Map<string, number>} */
     const shares = new Map();
