@@ -10,6 +10,8 @@ const ROUNDS = times(12, 100);
 /** Of valid lookups in each round, with so many unknown keys before each. */
 const BATCHES = times(625, 2500);
 const EACH = 4;
+/** Of a few lookups on a machine that runs other tests at the same time the slowest tell nothing. */
+const PERCENTILE = times(90, 99);
 const UNKNOWN = ROUNDS * BATCHES * EACH;
 
 /** What `flood-run.mjs` prints. */
@@ -21,7 +23,7 @@ interface Report {
   misses: number;
   wrong: number;
   sizes: { valid: number; long: number; most: number };
-  p99: { flooded: number[]; quiet: number[] };
+  slow: { flooded: number[]; quiet: number[] };
   memory: { bytes: number; rss: number }[];
 }
 
@@ -37,11 +39,17 @@ describe.each([
       file,
       VALID.map(key => sampleKey(key)),
     );
-    const job = { valid: VALID, rounds: ROUNDS, batches: BATCHES, each: EACH };
+    const job = {
+      valid: VALID,
+      rounds: ROUNDS,
+      batches: BATCHES,
+      each: EACH,
+      percentile: PERCENTILE,
+    };
     report = await run<Report>('flood-run.mjs', job, { DATA_FILE: file, ...env });
     if (!full) return;
-    const { p99, ...rest } = report;
-    const medians = { flooded: median(p99.flooded), quiet: median(p99.quiet) };
+    const { slow, ...rest } = report;
+    const medians = { flooded: median(slow.flooded), quiet: median(slow.quiet) };
     console.log(RUNTIME, what, JSON.stringify({ ...rest, p99: medians }));
   }, 300_000);
   afterAll(cleanUp);
@@ -59,10 +67,10 @@ describe.each([
     expect(sizes).toEqual({ valid: VALID.length, long: VALID.length, most: maxSize });
   });
 
-  it('the 99th percentile of valid lookups is at most twice that without it', () => {
-    const { flooded, quiet } = report.p99;
+  it(`the ${PERCENTILE}th percentile of valid lookups is at most twice that without it`, () => {
+    const { flooded, quiet } = report.slow;
     // In the short form a busy machine shows in most of the few rounds.
-    const typical = (p99: number[]) => (full ? median(p99) : Math.min(...p99));
+    const typical = (rounds: number[]) => (full ? median(rounds) : Math.min(...rounds));
     expect(typical(flooded)).toBeLessThan(2 * typical(quiet));
   });
 
