@@ -28,6 +28,16 @@ pub enum Rank {
     Transient,
 }
 
+impl Rank {
+    /// Which of two it is.
+    fn of<P>(self, lasting: P, transient: P) -> P {
+        match self {
+            Self::Lasting => lasting,
+            Self::Transient => transient,
+        }
+    }
+}
+
 /// A stored value.
 #[derive(Debug)]
 pub struct Entry<V> {
@@ -114,7 +124,7 @@ impl<V: Weigh> Cache<V> {
     #[must_use]
     pub fn by_stamp(&self, stamp: Stamp) -> Option<(&[u8], &Entry<V>)> {
         let (rank, key) = self.slots.get(self.slot_of(stamp))?.holds.as_ref()?;
-        let part = if *rank == Rank::Lasting { &self.lasting } else { &self.transient };
+        let part = rank.of(&self.lasting, &self.transient);
         part.peek(key).filter(|entry| entry.stamp == stamp).map(|entry| (&**key, entry))
     }
 
@@ -123,10 +133,7 @@ impl<V: Weigh> Cache<V> {
     pub fn set(&mut self, key: &[u8], value: V, now: f64, ttl: Option<f64>, rank: Rank) -> Option<Stamp> {
         let expires = now + ttl.unwrap_or(self.ttl);
         let stride = self.stride();
-        let part = match rank {
-            Rank::Lasting => &mut self.lasting,
-            Rank::Transient => &mut self.transient,
-        };
+        let part = rank.of(&mut self.lasting, &mut self.transient);
         if let Some(entry) = part.get_mut(key) {
             // In its place: most entries that are set are refreshed by a commit.
             let slot = (entry.stamp % stride) as usize;
@@ -181,8 +188,7 @@ impl<V: Weigh> Cache<V> {
                 continue;
             };
             if stamp / stride == *fills {
-                let part = if *rank == Rank::Lasting { &mut self.lasting } else { &mut self.transient };
-                part.promote(key);
+                rank.of(&mut self.lasting, &mut self.transient).promote(key);
             }
         }
     }
@@ -241,10 +247,7 @@ impl<V: Weigh> Cache<V> {
     }
 
     fn part(&mut self, rank: Rank) -> &mut Part<V> {
-        match rank {
-            Rank::Lasting => &mut self.lasting,
-            Rank::Transient => &mut self.transient,
-        }
+        rank.of(&mut self.lasting, &mut self.transient)
     }
 
     /// Which part has the entry, if it still holds; removes it if it does not.

@@ -9,6 +9,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::*;
+use crate::commit::Delta;
+use crate::disk;
 use crate::usage::Use;
 
 const NOW: f64 = 1_767_225_600_123.0;

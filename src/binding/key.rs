@@ -14,7 +14,7 @@ const SHORT: usize = 513;
 const REPLACED: &[u8] = "\u{fffd}".as_bytes();
 
 /// A string as WTF-8: a lone surrogate is not the same as U+FFFD.
-#[allow(clippy::large_enum_variant, reason = "it never leaves the stack")]
+#[expect(clippy::large_enum_variant, reason = "it never leaves the stack")]
 pub enum Key {
     Short([MaybeUninit<u8>; SHORT], usize),
     Long(Vec<u8>),

@@ -1,7 +1,7 @@
 //! What JavaScript sees. Synchronous calls that answer with a number, and work for the thread pool of libuv; no
 //! reference to a JavaScript value lives here, so nothing has to be freed when an environment ends.
 
-#![allow(clippy::needless_pass_by_value, reason = "napi-derive hands arguments over by value")]
+#![expect(clippy::needless_pass_by_value, reason = "napi-derive hands arguments over by value")]
 
 mod fault;
 mod key;
