@@ -20,6 +20,7 @@ const COLOURS = [
   '#e69f00',
   '#d55e00',
   '#cc79a7',
+  '#f0e442',
 ];
 
 /** Rows that have nothing in common with the others' scale are left to the table. */
@@ -58,7 +59,7 @@ export function chart({ benchmark, machine, tables }: Result): string {
         textStyle: { fontSize: 13 },
       })),
     ],
-    legend: { data: [...columns], top: 12, left: NAMES_WIDTH },
+    legend: { data: [...columns], top: 12, left: NAMES_WIDTH, itemGap: 18 },
     grid: tables.map((_, i) => ({
       left: NAMES_WIDTH + i * panel,
       width: panel - 70,
@@ -92,6 +93,8 @@ export function chart({ benchmark, machine, tables }: Result): string {
           show: true,
           position: 'right' as const,
           fontSize: 8,
+          color: '#333333',
+          textBorderWidth: 0,
           formatter: ({ value }: { value?: unknown }) =>
             typeof value === 'number' ? digits(value) : '',
         },

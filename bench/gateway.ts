@@ -48,6 +48,7 @@ const FULL: Case[] = [
   { connections: 50, keys: 1000, cold: true, least: 0.7 },
   { connections: 50, keys: 10_000, cold: true, least: 0.55 },
   { connections: 200, keys: 10, cold: false },
+  { connections: 200, keys: 100, cold: false },
   { connections: 200, keys: 1000, cold: false },
 ];
 /** Nobody's bounds are for Node, where the server itself is the limit: what tells nothing new there is left out. */

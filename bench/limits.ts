@@ -2,9 +2,9 @@
 import { closeSync, fdatasyncSync, fsyncSync, openSync, renameSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { driverOf } from './drivers.ts';
-import { figure, finish, folder, inTurn, loopOver, makeData, type Row, times } from './measure.ts';
+import { figure, finish, folder, inTurn, loopOver, makeData, type Row, short } from './measure.ts';
 
-const TURNS = times(5, 15);
+const TURNS = short ? 5 : 15;
 const ROUNDS = 100;
 type Call = (key: string) => Promise<unknown>;
 

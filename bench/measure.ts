@@ -180,9 +180,6 @@ export async function inTurn(runs: number, ...measures: (() => Promise<number>)[
   return results;
 }
 
-/** Gives the first in the short form, the second in the full one. */
-export const times = (few: number, all: number): number => (short ? few : all);
-
 /** Prints the rows for `bench/run.mjs`, which makes a table of them. What is to be seen meanwhile goes to the standard error. */
 export function finish(rows: Row[]): void {
   process.stdout.write(`${JSON.stringify(rows)}\n`);

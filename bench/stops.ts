@@ -1,12 +1,10 @@
 // The longest stop of the event loop, one piece of work after the other. Watching keeps a processor busy.
-import { cpSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
 import { driversOf } from './drivers.ts';
-import { type Column, finish, folder, type Row, short, times } from './measure.ts';
-import { makeStores, Results, withChild } from './trials.ts';
+import { type Column, finish, type Row, short } from './measure.ts';
+import { copyStore, makeStores, Results, withChild } from './trials.ts';
 
 const SIZES = short ? [10_000] : [10_000, 100_000];
-const TRIALS = times(2, 3);
+const TRIALS = short ? 2 : 3;
 const LIMIT_MS = 5;
 
 /** The works of all, and those of a store that is a JSON file. */
@@ -29,10 +27,8 @@ for (const size of SIZES) {
       // There the rest takes the baseline half a minute, and tells nothing else.
       if (driver.name === 'baseline' && size > 10_000) works = ['first lookup', 'an update'];
       if (driver.name === 'keyledger') works = ['others', ...works];
-      const own = join(folder, 'trial');
-      rmSync(own, { recursive: true, force: true });
-      cpSync(folders.get(driver) as string, own, { recursive: true });
-      const env = { DRIVER: driver.name, FOLDER: own, COUNT: `${size}`, CACHE_REVALIDATE_MS: '0' };
+      const path = copyStore(folders.get(driver) as string);
+      const env = { DRIVER: driver.name, FOLDER: path, COUNT: `${size}`, CACHE_REVALIDATE_MS: '0' };
       await withChild<string, number>('stopper.ts', env, async stopper => {
         for (const work of works) results.add(driver.name, work, await stopper.ask(work));
       });

@@ -1,5 +1,5 @@
 // Trials in turn, A B A B, each in a process of its own; a driver that answers wrong is reported, not timed.
-import { mkdirSync } from 'node:fs';
+import { cpSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Child, start } from './child.ts';
 import type { Driver } from './drivers.ts';
@@ -16,6 +16,14 @@ export async function makeStores(run: string, drivers: Driver[], count: number) 
     folders.set(driver, path);
   }
   return folders;
+}
+
+/** A copy of a store, for one trial: the one before is gone. */
+export function copyStore(from: string): string {
+  const own = join(folder, 'trial');
+  rmSync(own, { recursive: true, force: true });
+  cpSync(from, own, { recursive: true });
+  return own;
 }
 
 /** The results of the trials of each who took part, by the name of the figure; or what was wrong with its answers. */

@@ -1,23 +1,11 @@
 // Recording usage: one update at a time, and many in flight; what was rejected, and what was lost.
-import { cpSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
 import { type Driver, driversOf } from './drivers.ts';
-import {
-  type Bound,
-  type Column,
-  finish,
-  folder,
-  makeData,
-  type Row,
-  short,
-  times,
-  total,
-} from './measure.ts';
+import { type Bound, type Column, finish, makeData, type Row, short, total } from './measure.ts';
 import type { Answer, Question } from './recorder.ts';
-import { makeStores, Results, withChild } from './trials.ts';
+import { copyStore, makeStores, Results, withChild } from './trials.ts';
 
 const SIZES = short ? [1000] : [10, 1000, 10_000, 100_000];
-const TRIALS = times(2, 3);
+const TRIALS = short ? 2 : 3;
 const drivers = short
   ? driversOf('keyledger', 'baseline', 'lmdb')
   : driversOf(
@@ -55,9 +43,7 @@ type Rejected = Map<string, Partial<Record<Column, string>>>;
 
 /** One process, on a store of its own. */
 async function trial(driver: Driver, from: string, size: number, to: Results, rejected: Rejected) {
-  const own = join(folder, 'trial');
-  rmSync(own, { recursive: true, force: true });
-  cpSync(from, own, { recursive: true });
+  const own = copyStore(from);
   const sum = { resolved: 0, rejected: 0 };
   const env = { DRIVER: driver.name, FOLDER: own, COUNT: `${size}` };
   await withChild<Question, Answer>('recorder.ts', env, async recorder => {

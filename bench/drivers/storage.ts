@@ -5,6 +5,8 @@ import type { Driver, Store } from '../drivers.ts';
 import { type Column, type Storage, total } from '../measure.ts';
 
 const ALL = '1000000';
+/** Fewer than the keys in turn: each is gone before its turn comes again. */
+const FEW = '5';
 
 function driver(name: Column, script: string, settings: Record<string, string>): Driver {
   const open = async (folder: string, maxSize: string): Promise<Storage> => {
@@ -27,11 +29,7 @@ function driver(name: Column, script: string, settings: Record<string, string>):
       writeFileSync(join(folder, 'apikeys.json'), JSON.stringify(data, null, 2));
     },
     open: async folder => storeOf(await open(folder, ALL)),
-    async openCold(folder) {
-      // Room for fewer than the keys in turn: each is gone before its turn comes again.
-      const storage = await open(folder, '5');
-      return storeOf(storage);
-    },
+    openCold: async folder => storeOf(await open(folder, FEW)),
     async total(folder) {
       return total(JSON.parse(readFileSync(join(folder, 'apikeys.json'), 'utf8')));
     },
