@@ -52,7 +52,8 @@ export function getKeyStats(key: string): Promise<ApiKey | null>;
 /**
  * Adds `tokensUsed` to a key's lifetime total and to its current five-hour window, and sets `last_used`. Resolves once
  * the file holds it, synced to the disk unless `DATA_FSYNC=false`; calls that are made together are written together
- * and share one promise. A key that the file does not have is left out without an error.
+ * and share one promise. Those that come while others are written wait for more of their kind, 128 ms at most, as long as
+ * more come. A key that the file does not have is left out without an error.
  *
  * When it rejects, nothing of that batch is in the file, unless the code is `EUNSYNCED`: then all of it is, but a power
  * cut may take it, since the folder could not be synced, nor the content before it put back.

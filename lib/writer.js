@@ -11,10 +11,11 @@ import { cacheEnabled } from './settings.js';
 /** @typedef {import('../native.cjs').Hold} NativeHold */
 
 /**
- * How many times as long as the last commit took a batch waits for more, and the bounds of that in milliseconds. A gateway
- * under load has less to do then: each key's record is read anew once for each commit that changes it.
+ * How long a batch under load waits while more updates come, in milliseconds: in all, and from one look to the next, first
+ * and at the most. A gateway under load has less to do then: each key's record is read anew once for each commit that
+ * changes it.
  */
-const PACE = { times: 3, least: 5, most: 50 };
+const GATHERING = { inAll: 128, first: 1, most: 8 };
 /** How often a lock that `withLock` holds is shown to be in use, in milliseconds: `proper-lockfile` waits 2 s or more. */
 const REFRESH = 1000;
 /** How long the end of the process waits for locks on behalf of other threads, in milliseconds. */
@@ -38,6 +39,8 @@ class Open {
   updates = [];
   /** @type {string[]} */
   #keys = [];
+  /** How many have come. */
+  count = 0;
   /** For each key, the tokens and the time. @type {number[]} */
   #numbers = [];
 
@@ -54,6 +57,7 @@ class Open {
   add(key, tokensUsed, at) {
     // The end of the main thread tells what is left. Other threads may be ended without a word.
     if (!isMainThread && this.#keys.length === 0) queueMicrotask(() => this.tell());
+    this.count++;
     this.#keys.push(key);
     this.#numbers.push(tokensUsed, at);
     if (this.#keys.length === MOST_UNTOLD) this.tell();
@@ -143,8 +147,6 @@ export class Writer {
   #pending = new Map();
   /** Until when the end of the process waits for others. @type {number | undefined} */
   #lastMoment;
-  /** How long the last commit took. */
-  #pace = 0;
 
   /**
    * @param {import('../native.cjs').Ledger} native
@@ -229,6 +231,7 @@ export class Writer {
     const scope = this.#scope();
     // Inside `withLock`, what waits for the lock can't be waited for.
     const due = [...this.#pending].filter(([, recorder]) => recorder.isWithin(scope));
+    for (const [batch, recorder] of due) if (recorder.open === batch) recorder.open = undefined;
     const outcomes = await Promise.allSettled(due.map(([batch]) => batch.promise));
     for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
   }
@@ -262,13 +265,10 @@ export class Writer {
     const batch = new Open(new Batch(this.#native, hold));
     // Under load a commit that starts as soon as the last one ends finds few updates: those that it is paid for by
     // come while it waits.
-    const paced = scope.queued > 0;
+    const underLoad = scope.queued > 0;
     const committed = scope.enqueue(async () => {
-      if (paced) {
-        await Ledger.pause(Math.min(Math.max(PACE.times * this.#pace, PACE.least), PACE.most));
-      }
+      if (underLoad) await gather(batch, scope);
       if (scope.open === batch) scope.open = undefined;
-      const start = elapsed();
       try {
         batch.tell();
         this.#front.tell();
@@ -278,7 +278,6 @@ export class Writer {
         if (reloaded) this.#log.info('reloaded', { file: this.#dataFile });
         this.#logUpdates(batch);
       } finally {
-        this.#pace = elapsed() - start;
         this.#pending.delete(batch);
         this.#keepForExit();
         this.#front.changed();
@@ -352,6 +351,24 @@ export class Writer {
       await Ledger.pause(Math.random() * LONGEST_PAUSE);
     }
   }
+}
+
+/**
+ * Waits as long as updates come, but no longer than who records them may wait. Those who record the next update when the last
+ * one is in the file come all at once.
+ *
+ * @param {Open} batch
+ * @param {Scope} scope
+ */
+async function gather(batch, scope) {
+  const deadline = elapsed() + GATHERING.inAll;
+  let ms = GATHERING.first;
+  let before;
+  do {
+    before = batch.count;
+    await Ledger.pause(ms);
+    ms = Math.min(2 * ms, GATHERING.most);
+  } while (batch.count > before && scope.open === batch && elapsed() < deadline);
 }
 
 /** @param {import('../native.cjs').Loss} loss */
