@@ -1,12 +1,12 @@
+import process from 'node:process';
 import { defineConfig } from 'vitest/config';
 
-/** The addon that `npm run asan` has built. Only the tests load it: vitest comes with addons that obey the same variable. */
-const addon = process.env.KEYLEDGER_ADDON;
+/** Those of the packages are for `npm run test:packages` alone. */
+const packages = process.env.KEYLEDGER_PACKAGES !== undefined;
 
 export default defineConfig({
   test: {
-    include: ['__test__/**/*.test.ts'],
+    include: [packages ? '__test__/packages/*.check.ts' : '__test__/**/*.test.ts'],
     pool: 'forks',
-    env: addon === undefined ? {} : { NAPI_RS_NATIVE_LIBRARY_PATH: addon },
   },
 });

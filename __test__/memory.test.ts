@@ -20,8 +20,7 @@ function large(count: number): string {
 async function measured(code: string, file: string) {
   const source = `
     import { createLedger } from ${JSON.stringify(PACKAGE)};
-    import { createRequire } from 'node:module';
-    const { Ledger } = createRequire(${JSON.stringify(PACKAGE)})('./native.cjs');
+    const { Ledger } = await import(new URL('lib/native.js', ${JSON.stringify(PACKAGE)}).href);
     const FILE = process.env.LARGE;
     const collect = async () => {
       for (let n = 0; n < 3; n++) {

@@ -1,7 +1,4 @@
-// The addon. `native.cjs` is the loader that the napi CLI generates.
-import { createRequire } from 'node:module';
+// The addon.
+import { load } from './load.cjs';
 
-/** @type {typeof import('../native.cjs')} */
-const native = createRequire(import.meta.url)('../native.cjs');
-
-export const { Batch, Hold, Ledger, Lru } = native;
+export const { Batch, Hold, Ledger, Lru } = load();

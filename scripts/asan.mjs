@@ -40,13 +40,8 @@ const env = {
   LD_PRELOAD,
   // What Node.js leaves to the system at its end is no leak.
   ASAN_OPTIONS: 'detect_leaks=0',
-  KEYLEDGER_ADDON: ADDON,
+  KEYLEDGER_BINARY: ADDON,
 };
-// The loader would go on without a word to the ordinary one.
-execFileSync(process.execPath, ['-e', 'require(process.env.KEYLEDGER_ADDON)'], {
-  env: { ...process.env, ...env },
-  stdio: 'inherit',
-});
 await runAll(
   [
     { ...onNode('--exclude', MEASURES, '--exclude', `${STRESS}/**`), name: 'AddressSanitizer' },

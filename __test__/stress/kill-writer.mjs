@@ -4,7 +4,6 @@
  * that what it had promised is known when it is killed.
  */
 import { writeSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import process from 'node:process';
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import * as ledger from '../../index.js';
@@ -102,7 +101,7 @@ process.on('disconnect', () => process.exit(0));
 
 if (process.env.UV_THREADPOOL_SIZE === '1' && process.versions.bun) {
   // Bun's pool has two threads at least. One sleeps, so that the other makes all system calls.
-  const { Ledger } = createRequire(import.meta.url)('../../native.cjs');
+  const { Ledger } = await import('../../lib/native.js');
   void Ledger.pause(60_000);
 }
 const user = Number(process.env.WRITER_UID ?? 0);
