@@ -8,5 +8,7 @@ export default defineConfig({
   test: {
     include: [packages ? '__test__/packages/*.check.ts' : '__test__/**/*.test.ts'],
     pool: 'forks',
+    // They install and compile, and fetch runtimes that they share.
+    ...(packages && { fileParallelism: false, hookTimeout: 120_000, testTimeout: 120_000 }),
   },
 });

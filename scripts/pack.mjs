@@ -1,5 +1,6 @@
 // `npm run pack`: makes the packages to publish, in `dist`: the main one, and one for each platform from the binaries in
-// `artifacts`. Fails when one of them is missing, or is not what it should be; `--built` takes those that are there.
+// `artifacts` (or another folder that is named). Fails when one of them is missing, or is not what it should be; `--built`
+// takes those that are there.
 import { execFileSync } from 'node:child_process';
 import {
   copyFileSync,
@@ -13,11 +14,15 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import process from 'node:process';
+import { parseArgs } from 'node:util';
 import { faultOf } from './binary.mjs';
 import { root } from './prepare.mjs';
 
-const builtOnly = process.argv.includes('--built');
-const artifacts = join(root, 'artifacts');
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { built: { type: 'boolean' } },
+});
+const [artifacts = join(root, 'artifacts')] = positionals;
 const platforms = join(root, 'npm');
 const dist = join(root, 'dist');
 const main = join(dist, 'keyledger');
@@ -30,13 +35,18 @@ const targets = readdirSync(platforms);
 const binary = (/** @type {string} */ target) => join(artifacts, `keyledger.${target}.node`);
 const there = targets.filter(target => existsSync(binary(target)));
 const faults = targets
-  .filter(target => !builtOnly && !there.includes(target))
+  .filter(target => !values.built && !there.includes(target))
   .map(target => `${target}: there is no binary`);
 for (const target of there) {
   const fault = faultOf(binary(target), target);
   if (fault !== undefined) faults.push(`${target}: ${fault}`);
 }
-if (there.length === 0) faults.push('artifacts: there is no binary at all');
+if (there.length === 0) faults.push(`${artifacts}: there is no binary`);
+const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+const crate = readFileSync(join(root, 'Cargo.toml'), 'utf8');
+if (!crate.includes(`\nversion = "${manifest.version}"\n`)) {
+  faults.push(`Cargo.toml: its version is not that of package.json, ${manifest.version}`);
+}
 if (faults.length > 0) {
   console.error(`No packages were made:\n${faults.map(fault => `- ${fault}\n`).join('')}`);
   process.exit(1);
@@ -60,8 +70,7 @@ for (const target of there) {
 }
 
 // What only serves to develop keyledger stays here. Above all no script can run when it is installed.
-const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
-for (const name of ['devDependencies', 'overrides', 'scripts', 'workspaces', 'napi']) {
+for (const name of ['devDependencies', 'napi', 'overrides', 'private', 'scripts', 'workspaces']) {
   delete manifest[name];
 }
 manifest.optionalDependencies = Object.fromEntries(

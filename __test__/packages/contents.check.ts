@@ -1,14 +1,12 @@
 /** What is in the packages, and that a wrong or missing binary keeps them from being made. */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { copyFileSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { faultOf } from '../../scripts/binary.mjs';
 import { root } from '../../scripts/prepare.mjs';
-import { dist, manifestOf, tarballs } from './registry.js';
+import { dist, main, manifestOf, tarballs, version } from './registry.js';
 
-const main = tarballs.find(name => /^keyledger-\d/.test(name)) ?? 'no main package';
-const { version } = manifestOf(main);
 const PLATFORMS = ['linux-x64-gnu', 'linux-x64-musl'];
 const bin = (name: string) => join(root, 'node_modules', '.bin', name);
 
@@ -22,10 +20,13 @@ function contents(tarball: string): string[] {
 }
 
 test('each package holds just what it should', () => {
-  const modules = readdirSync(join(root, 'lib')).map(name => `lib/${name}`);
+  const names = ['cache', 'errors', 'exit', 'front', 'ledger', 'log', 'native', 'settings'];
+  const modules = ['load.cjs', ...[...names, 'values', 'writer'].map(name => `${name}.js`)];
   const texts = ['LICENSE', 'README.md', 'package.json'];
   const faces = ['cache.d.ts', 'cache.js', 'index.d.ts', 'index.js'];
-  expect(contents(main)).toEqual([...modules, ...texts, ...faces].sort());
+  expect(contents(main)).toEqual(
+    [...modules.map(name => `lib/${name}`), ...texts, ...faces].sort(),
+  );
   for (const platform of PLATFORMS) {
     const files = [`keyledger.${platform}.node`, 'LICENSE', 'README.md', 'package.json'];
     expect(contents(`keyledger-${platform}-${version}.tgz`)).toEqual(files.sort());
@@ -57,33 +58,66 @@ test('each platform says what it is for', () => {
   });
 });
 
-test('no packages are made while a binary is missing', () => {
-  const { status, stderr } = spawnSync(process.execPath, [join(root, 'scripts', 'pack.mjs')], {
-    encoding: 'utf8',
-  });
-  expect(status).toBe(1);
-  for (const platform of ['darwin-arm64', 'darwin-x64', 'linux-arm64-gnu', 'win32-x64-msvc']) {
-    expect(stderr).toContain(`${platform}: there is no binary`);
+/** Makes packages of the binaries in a folder of its own. */
+function packFrom(binaries: Record<string, Uint8Array>) {
+  const folder = mkdtempSync(join(tmpdir(), 'keyledger-packages-'));
+  try {
+    for (const [platform, bytes] of Object.entries(binaries)) {
+      writeFileSync(join(folder, `keyledger.${platform}.node`), bytes);
+    }
+    const args = [join(root, 'scripts', 'pack.mjs'), folder];
+    return spawnSync(process.execPath, args, { encoding: 'utf8' });
+  } finally {
+    rmSync(folder, { recursive: true });
   }
-  expect(stderr).not.toContain('linux-x64');
+}
+const binary = (platform: string) =>
+  readFileSync(join(root, 'artifacts', `keyledger.${platform}.node`));
+
+test('no packages are made while a binary is missing', () => {
+  const { status, stderr } = packFrom({ 'linux-x64-gnu': binary('linux-x64-gnu') });
+  expect(status).toBe(1);
+  for (const platform of ['darwin-arm64', 'linux-x64-musl', 'win32-x64-msvc']) {
+    expect(stderr).toContain(`- ${platform}: there is no binary`);
+  }
+  expect(stderr).not.toContain('linux-x64-gnu');
 });
 
 test('nor of a binary that is for another platform', () => {
-  const binary = (platform: string) => join(root, 'artifacts', `keyledger.${platform}.node`);
-  expect(faultOf(binary('linux-x64-gnu'), 'linux-x64-gnu')).toBeUndefined();
-  expect(faultOf(binary('linux-x64-musl'), 'linux-x64-musl')).toBeUndefined();
-  expect(faultOf(binary('linux-x64-gnu'), 'linux-x64-musl')).toBe('it needs glibc');
-  for (const platform of ['linux-arm64-gnu', 'darwin-x64', 'darwin-arm64', 'win32-x64-msvc']) {
-    expect(faultOf(binary('linux-x64-gnu'), platform)).toBe(`it is no binary for ${platform}`);
+  const gnu = binary('linux-x64-gnu');
+  const { status, stderr } = packFrom({
+    'darwin-arm64': gnu,
+    'darwin-x64': gnu,
+    'linux-arm64-gnu': gnu,
+    'linux-arm64-musl': binary('linux-x64-musl'),
+    'linux-x64-gnu': binary('linux-x64-musl'),
+    'linux-x64-musl': gnu,
+    'win32-x64-msvc': gnu,
+  });
+  expect(status).toBe(1);
+  for (const platform of ['darwin-arm64', 'darwin-x64', 'linux-arm64-gnu', 'win32-x64-msvc']) {
+    expect(stderr).toContain(`- ${platform}: it is no binary for ${platform}`);
   }
-  const wrong = binary('linux-arm64-gnu');
-  copyFileSync(binary('linux-x64-gnu'), wrong);
-  try {
-    const args = [join(root, 'scripts', 'pack.mjs'), '--built'];
-    const { status, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' });
-    expect([status, stderr]).toEqual([1, expect.stringContaining('no binary for linux-arm64-gnu')]);
-  } finally {
-    rmSync(wrong);
+  expect(stderr).toContain('- linux-x64-gnu: it does not need glibc');
+  expect(stderr).toContain('- linux-x64-musl: it needs glibc');
+});
+
+test('nor of one that needs a newer glibc, or is for an arm64 Windows', () => {
+  const newer = Buffer.concat([binary('linux-x64-gnu'), Buffer.from('GLIBC_2.34')]);
+  const windows = Buffer.alloc(0x100);
+  windows.write('MZ');
+  windows.writeUInt32LE(0x80, 0x3c);
+  windows.writeUInt16LE(0xaa64, 0x84);
+  const { stderr } = packFrom({ 'linux-x64-gnu': newer, 'win32-x64-msvc': windows });
+  expect(stderr).toContain('- linux-x64-gnu: it needs glibc 2.34, not 2.17');
+  expect(stderr).toContain('- win32-x64-msvc: it is no binary for win32-x64-msvc');
+});
+
+test('the binaries tell nothing of where they were built', () => {
+  for (const platform of PLATFORMS) {
+    const text = binary(platform).toString('latin1');
+    expect(text).not.toContain(root);
+    expect(text).not.toContain(join(homedir(), '.cargo'));
   }
 });
 

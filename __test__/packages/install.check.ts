@@ -1,5 +1,5 @@
 /** As its user would: the packages installed into empty projects, and used there. */
-import { existsSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { root } from '../../scripts/prepare.mjs';
@@ -84,19 +84,15 @@ describe.each(Object.entries(INSTALLERS))('installed by %s', (_, install) => {
       printed[runtime] = JSON.parse(output);
     }
     expect(printed).toEqual(Object.fromEntries(RUNTIMES.map(([runtime]) => [runtime, USED])));
-    expect(existsSync(join(project, 'node_modules', 'keyledger-linux-x64-gnu'))).toBe(true);
-    const others = readdirSync(join(project, 'node_modules')).filter(other =>
-      /darwin|win32|arm64/.test(other),
+    const packages = readdirSync(join(project, 'node_modules')).filter(
+      name => !name.startsWith('.'),
     );
-    expect(others).toEqual([]);
+    expect(packages).toEqual(['keyledger', 'keyledger-linux-x64-gnu']);
   });
 
   test('types, as a gateway uses them', async () => {
     const project = makeProject(registry.url, { type: 'module' });
     await install(project);
-    for (const name of ['typescript', '@types']) {
-      symlinkSync(join(root, 'node_modules', name), join(project, 'node_modules', name));
-    }
     const use = `
       const record: ApiKey | null = await findApiKey('sk-a');
       const left: number = record ? record.token_limit_per_5h - record.total_lifetime_tokens : 0;

@@ -1,9 +1,9 @@
 /** What happens where there is no binary, or not the right one. */
-import { cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { root } from '../../scripts/prepare.mjs';
-import { makeProject, removeProjects, run, serve } from './registry.js';
+import { makeProject, removeProjects, run, serve, version } from './registry.js';
 import { bun } from './runtimes.js';
 
 let registry: Awaited<ReturnType<typeof serve>>;
@@ -25,12 +25,14 @@ async function install(change: () => void): Promise<void> {
   change();
 }
 
-function copyBinary(from: string, to: string): void {
-  mkdirSync(place(`keyledger-${to}`), { recursive: true });
-  const name = `keyledger.${to}.node`;
-  cpSync(join(root, 'artifacts', `keyledger.${from}.node`), join(place(`keyledger-${to}`), name));
-  const manifest = { name: `keyledger-${to}`, version: '0.1.0', main: name };
-  writeFileSync(join(place(`keyledger-${to}`), 'package.json'), JSON.stringify(manifest));
+/** Puts a package there with a binary that is changed before. */
+function addPackage(name: string, from: string, change: (bytes: Buffer) => void = () => {}): void {
+  mkdirSync(place(name), { recursive: true });
+  const bytes = readFileSync(join(root, 'artifacts', `keyledger.${from}.node`));
+  change(bytes);
+  writeFileSync(join(place(name), 'keyledger.node'), bytes);
+  const manifest = { name, version, main: 'keyledger.node' };
+  writeFileSync(join(place(name), 'package.json'), JSON.stringify(manifest));
 }
 
 describe.each([
@@ -47,17 +49,20 @@ describe.each([
   }
   const pretend = (what: string, value: string) =>
     `Object.defineProperty(process, '${what}', { value: '${value}' });`;
-  const MUSL_REPORT = 'process.report.getReport = () => ({ header: {} });';
+  const ON_MUSL = `import fs from 'node:fs';
+    const read = fs.readFileSync;
+    fs.readFileSync = (path, ...rest) => path === '/proc/self/maps' ? '/lib/ld-musl-' : read(path, ...rest);`;
+  const WITHOUT_PROC = ON_MUSL.replace("'/lib/ld-musl-'", '(() => { throw 1; })()');
 
   test('a package that was left out is named, and how to install it', async () => {
     await install(() => rmSync(place(GNU), { recursive: true }));
     const { code, message } = await load();
     expect(code).toBe('ERR_KEYLEDGER_BINARY');
     expect(message).toMatch(/can't be loaded on linux x64/);
-    expect(message).toContain(`- ${GNU}@0.1.0: not installed`);
-    expect(message).toContain(`- ${MUSL}@0.1.0: not installed`);
-    expect(message).toContain(`npm install ${GNU}@0.1.0`);
+    expect(message).toContain(`- ${GNU}@${version}: not installed\n- ${MUSL}@${version}: not`);
+    expect(message).toContain(`npm install --no-save ${GNU}@${version}`);
     expect(message).toContain('--omit=optional');
+    expect((await load(ON_MUSL)).message).toContain(`npm install --no-save ${MUSL}@${version}`);
   });
 
   test('a platform without a package gets the list of those that have one', async () => {
@@ -73,33 +78,39 @@ describe.each([
 
   test('a binary of another architecture is told from one that is missing', async () => {
     await install(() => {
-      rmSync(place(GNU), { recursive: true });
-      copyBinary('linux-x64-gnu', 'linux-arm64-gnu');
-      writeFileSync(
-        join(place('keyledger-linux-arm64-gnu'), 'keyledger.linux-arm64-gnu.node'),
-        '\x7fELF',
-      );
+      // ELF's field for the machine.
+      addPackage(GNU, 'linux-x64-gnu', bytes => bytes.writeUInt16LE(0xb7, 0x12));
     });
-    const { message } = await load(pretend('arch', 'arm64'));
-    expect(message).toMatch(/- keyledger-linux-arm64-gnu@0\.1\.0: .*(ELF|file too short)/);
-    expect(message).toContain('- keyledger-linux-arm64-musl@0.1.0: not installed');
+    const { message } = await load();
+    expect(message).toMatch(new RegExp(`- ${GNU}@${version}: .*keyledger\\.node`));
+    expect(message).toContain(`- ${MUSL}@${version}: not installed`);
+  });
+
+  test('a binary of another version is told from a right one', async () => {
+    await install(() => {
+      addPackage(GNU, 'linux-x64-gnu', bytes => {
+        // All that is as long: the version is among them.
+        for (let at = bytes.indexOf(version); at >= 0; at = bytes.indexOf(version)) {
+          bytes.write('9'.repeat(version.length), at);
+        }
+      });
+    });
+    expect((await load()).message).toMatch(/it is of version 9+, and keyledger of \d/);
   });
 
   test('where it is wrong about the C library the other binary is loaded', async () => {
     await install(() => {});
-    expect(await load(MUSL_REPORT)).toEqual({});
-    expect(
-      await load('process.report.getReport = () => { throw new Error("no report"); };'),
-    ).toEqual({});
+    expect(await load(ON_MUSL)).toEqual({});
+    expect(await load(WITHOUT_PROC)).toEqual({});
   });
 
   test('where the first binary does not load the other one is tried', async () => {
-    await install(() => copyBinary('linux-x64-musl', 'linux-x64-musl'));
-    expect(await load(MUSL_REPORT)).toEqual({});
+    await install(() => addPackage(MUSL, 'linux-x64-musl'));
+    expect(await load(ON_MUSL)).toEqual({});
     rmSync(place(GNU), { recursive: true });
     const { message } = await load();
-    expect(message).toContain(`- ${GNU}@0.1.0: not installed`);
-    expect(message).toMatch(new RegExp(`- ${MUSL}@0\\.1\\.0: .*(libc|musl)`));
+    expect(message).toContain(`- ${GNU}@${version}: not installed`);
+    expect(message).toMatch(new RegExp(`- ${MUSL}@${version}: .*(libc|musl)`));
   });
 
   test('a binary of your own is loaded in place of them', async () => {
@@ -107,6 +118,7 @@ describe.each([
     const own = join(root, 'artifacts', 'keyledger.linux-x64-gnu.node');
     expect(await load(`process.env.KEYLEDGER_BINARY = ${JSON.stringify(own)};`)).toEqual({});
     const nowhere = await load(`process.env.KEYLEDGER_BINARY = '/nowhere.node';`);
-    expect(nowhere.message).toContain('/nowhere.node');
+    expect(nowhere.code).toBe('ERR_KEYLEDGER_BINARY');
+    expect(nowhere.message).toContain('KEYLEDGER_BINARY names /nowhere.node: ');
   });
 });

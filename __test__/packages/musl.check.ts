@@ -1,66 +1,95 @@
 /** In what Alpine has: musl and no `ldd`; Bun from its package, and Node.js. */
-import { execFileSync } from 'node:child_process';
 import { cpSync, readdirSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { muslRoot } from '../../scripts/musl.mjs';
-import { makeProject, removeProjects, run, serve } from './registry.js';
+import { makeProject, removeProjects, run, serve, version } from './registry.js';
 
 const system = muslRoot();
+/** Mounts that end with the command, whatever ends it. */
+const MOUNT = 'mount --bind /proc "$0/proc" && mount --bind /dev "$0/dev" && exec chroot "$0" "$@"';
+const RUNTIMES = ['bun', 'node'];
+
 let registry: Awaited<ReturnType<typeof serve>>;
 let project: string;
+/** The project as that system sees it. */
+let cwd: string;
 
-/** Where the data file is, as that system sees it. */
-let data: string;
-
-/** Runs a command of that system. */
-const inside = (command: string, ...args: string[]) =>
-  run('/', { HOME: '/tmp', DATA_FILE: data }, 'chroot', system, command, ...args);
+/** Runs one of its runtimes. */
+function inside(runtime: string, ...args: string[]): Promise<string> {
+  const env = {
+    BUN_INSTALL_CACHE_DIR: `${cwd}/.bun`,
+    DATA_FILE: `${cwd}/apikeys.json`,
+    HOME: '/tmp',
+  };
+  const command = `/usr/local/bin/${runtime}`;
+  return run('/', env, 'unshare', '--mount', 'sh', '-c', MOUNT, system, command, ...args);
+}
 
 beforeAll(async () => {
   registry = await serve();
-  execFileSync('mount', ['--bind', '/proc', join(system, 'proc')]);
-  execFileSync('mount', ['--bind', '/dev', join(system, 'dev')]);
   project = makeProject(registry.url, { type: 'module' }, join(system, 'tmp'));
-  data = `/tmp/${basename(project)}/apikeys.json`;
+  cwd = `/tmp/${basename(project)}`;
+  await inside('bun', 'add', '--cwd', cwd, '--ignore-scripts', 'keyledger');
+  // As it is deployed: from the lockfile, in a place that has nothing yet.
+  await run(project, {}, 'rm', '-r', 'node_modules');
+  const options = ['--frozen-lockfile', '--production', '--ignore-scripts'];
+  await inside('bun', 'install', '--cwd', cwd, ...options);
 });
 afterAll(() => {
-  for (const name of ['proc', 'dev']) execFileSync('umount', [join(system, name)]);
   registry.server.close();
   removeProjects();
 });
 
-test('installed by Bun without scripts, it runs on Bun and on Node', async () => {
-  const cwd = `/tmp/${basename(project)}`;
-  await inside('/usr/local/bin/bun', 'add', '--cwd', cwd, '--ignore-scripts', 'keyledger');
-  const options = ['--frozen-lockfile', '--production', '--ignore-scripts'];
-  await inside('/usr/local/bin/bun', 'install', '--cwd', cwd, ...options);
-  expect(readdirSync(join(project, 'node_modules'))).toContain('keyledger-linux-x64-musl');
+/** Records a use of a key, and tells which binary was loaded. */
+const USE = `
+  import fs from 'node:fs';
+  import { findApiKey, updateApiKeyUsage } from 'keyledger';
+  await updateApiKeyUsage('sk-a', 41, 'm');
+  const maps = fs.readFileSync('/proc/self/maps', 'utf8');
+  console.log(JSON.stringify({
+    total: (await findApiKey('sk-a')).total_lifetime_tokens,
+    libraries: ['/lib/ld-musl-', 'linux-x64-musl.node', 'linux-x64-gnu.node'].filter(name => maps.includes(name)),
+  }));`;
+const USED = { total: 42, libraries: ['/lib/ld-musl-', 'linux-x64-musl.node'] };
 
+beforeEach(() => {
   const record = { key: 'sk-a', name: 'A', total_lifetime_tokens: 1, usage_windows: [] };
-  const source = `import fs from 'node:fs';
-    import { findApiKey, updateApiKeyUsage } from 'keyledger';
-    fs.writeFileSync(process.env.DATA_FILE, ${JSON.stringify(JSON.stringify({ keys: [record] }))});
-    await updateApiKeyUsage('sk-a', 41, 'm');
-    const maps = fs.readFileSync('/proc/self/maps', 'utf8');
-    console.log(maps.includes('linux-x64-musl.node'), maps.includes('linux-x64-gnu.node'), maps.includes('/lib/ld-musl-'));
-    console.log((await findApiKey('sk-a')).total_lifetime_tokens);`;
-  writeFileSync(join(project, 'main.js'), source);
-  for (const runtime of ['bun', 'node']) {
-    const output = await inside(`/usr/local/bin/${runtime}`, `${cwd}/main.js`);
-    expect([runtime, output]).toEqual([runtime, 'true false true\n42']);
-  }
+  writeFileSync(join(project, 'apikeys.json'), JSON.stringify({ keys: [record] }));
 });
 
-test('without the binary for musl the error says what to install', async () => {
+async function used(runtime: string): Promise<unknown> {
+  writeFileSync(join(project, 'use.js'), USE);
+  return JSON.parse(await inside(runtime, `${cwd}/use.js`));
+}
+
+test.each(RUNTIMES)('installed by Bun without scripts, it runs on %s', async runtime => {
+  expect(readdirSync(join(project, 'node_modules')).sort()).toEqual(
+    expect.arrayContaining(['keyledger', 'keyledger-linux-x64-musl']),
+  );
+  expect(await used(runtime)).toEqual(USED);
+});
+
+test.each(RUNTIMES)('beside the binary for glibc it takes its own, on %s', async runtime => {
+  const packages = join(project, 'node_modules');
+  const other = join(packages, 'keyledger-linux-x64-gnu');
+  const unpack = [
+    '--strip-components=1',
+    '-xzf',
+    join('dist', `${basename(other)}-${version}.tgz`),
+  ];
+  await run('.', {}, 'mkdir', '-p', other);
+  await run('.', {}, 'tar', '-C', other, ...unpack);
+  expect(await used(runtime)).toEqual(USED);
+});
+
+test.each(RUNTIMES)('without it the error says what to install, on %s', async runtime => {
   const alone = makeProject(registry.url, { type: 'module' }, join(system, 'tmp'));
   const [from, to] = [project, alone].map(folder => join(folder, 'node_modules', 'keyledger'));
   cpSync(from as string, to as string, { recursive: true });
   const source = `await import('keyledger').catch(({ message }) => console.log(message));`;
   writeFileSync(join(alone, 'load.js'), source);
-  for (const runtime of ['bun', 'node']) {
-    const output = await inside(`/usr/local/bin/${runtime}`, `/tmp/${basename(alone)}/load.js`);
-    expect(output).toContain('- keyledger-linux-x64-musl@0.1.0: not installed');
-    expect(output).toContain('npm install keyledger-linux-x64-musl@0.1.0');
-  }
+  const output = await inside(runtime, `/tmp/${basename(alone)}/load.js`);
+  expect(output).toContain(`- keyledger-linux-x64-musl@${version}: not installed`);
+  expect(output).toContain(`bun add --no-save keyledger-linux-x64-musl@${version}`);
 });

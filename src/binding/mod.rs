@@ -3,8 +3,14 @@
 
 #![expect(clippy::needless_pass_by_value, reason = "napi-derive hands arguments over by value")]
 
+use napi_derive::napi;
+
 mod fault;
 mod key;
 mod ledger;
 mod lru;
 mod work;
+
+/// The version of the package that it belongs to: JavaScript of another one would not fit.
+#[napi]
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
