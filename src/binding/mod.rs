@@ -13,4 +13,5 @@ mod work;
 
 /// The version of the package that it belongs to: JavaScript of another one would not fit.
 #[napi]
+#[allow(dead_code, reason = "what the macro makes of it is not there in tests")]
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
