@@ -78,3 +78,18 @@ test('an update that comes behind a commit does not wait for more when none come
   }
   expect(median(behind)).toBeLessThan(median(waited) / 2);
 });
+
+test('under a lock that is held nobody waits for more', async () => {
+  const ledger = await openStore();
+  const waited: number[] = [];
+  const held: number[] = [];
+  await underLoad(ledger, async () => {
+    waited.push(...(await timesOf(ledger, 5)));
+  });
+  await ledger.withLock(() =>
+    underLoad(ledger, async () => {
+      held.push(...(await timesOf(ledger, 5)));
+    }),
+  );
+  expect(median(held)).toBeLessThan(median(waited) / 2);
+});

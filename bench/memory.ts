@@ -92,8 +92,8 @@ for (const count of existsSync('/proc/self/clear_refs') ? SIZES : []) {
   }
   rows.push({ what: `for each of them, ${count} keys`, unit: 'B', figures: perEntry });
   add('memory after 30 updates', 'update', 'resident', count);
-  add('most during them', 'update', 'peak', count);
+  add('most during 30 updates', 'update', 'peak', count);
   add('memory after 30 reloads', 'reload', 'resident', count);
-  add('most during them', 'reload', 'peak', count);
+  add('most during 30 reloads', 'reload', 'peak', count);
 }
 finish(rows);

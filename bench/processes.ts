@@ -3,7 +3,7 @@ import { type Child, start } from './child.ts';
 import { driversOf } from './drivers.ts';
 import { finish, inTurn, makeData, type Row, ratio, short, total } from './measure.ts';
 import type { Answer, Question } from './recorder.ts';
-import { makeStores, Results } from './trials.ts';
+import { faultOf, makeStores, Results } from './trials.ts';
 
 const PROCESSES = 4;
 const COUNT = 1000;
@@ -47,8 +47,9 @@ for (const driver of drivers) {
   }
   await Promise.all(recorders.map(recorder => recorder.end()));
   if (rejected > 0) failed.set(driver.name, `${rejected} of ${resolved + rejected} rejected`);
-  const lost = total(makeData(COUNT)) + resolved - Number(await driver.total?.(path));
-  if (lost > 0) results.wrong(driver.name, `${lost} of ${resolved} updates are lost`);
+  const grown = Number(await driver.total?.(path)) - total(makeData(COUNT));
+  const fault = faultOf(driver, grown, { resolved, rejected });
+  if (fault) results.wrong(driver.name, fault);
 }
 
 const rows: Row[] = [];

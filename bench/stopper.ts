@@ -57,7 +57,7 @@ const works: Record<string, Work> = {
       const edited = makeAll().keys.map(record => ({ ...record, name: 'edited' }));
       return driver.make(folder, { keys: edited });
     },
-    work: () => findAll(found => found?.name === 'edited' || name === 'baseline'),
+    work: () => findAll(found => found?.name === 'edited'),
   },
   readApiKeys: { work: () => store.readAll?.() },
   writeApiKeys: {

@@ -36,7 +36,7 @@ export function isMet(row: Row): boolean | undefined {
 function boundText(row: Row, { limit, on, to, least }: Bound): string {
   const sign = least ? '≥' : '≤';
   const who = on === undefined ? '' : `${on} `;
-  return `${who}${sign} ${limit}${to === undefined ? ` ${row.unit}` : `x ${to}`}`;
+  return `${who}${sign} ${digits(limit)}${to === undefined ? ` ${row.unit}` : `x ${to}`}`;
 }
 
 function cellText(row: Row, column: Column): string {
@@ -50,8 +50,9 @@ function cellText(row: Row, column: Column): string {
 function figureText(row: Row, column: Column, { median, least, most }: Figure): string {
   const spread = least === most ? '' : ` (${digits(least)} to ${digits(most)})`;
   const absolute = `${digits(median)} ${row.unit}${spread}`;
-  const baseline = figureOf(row, 'baseline')?.median;
-  if (baseline === undefined || column === 'baseline') return absolute;
+  const baseline = figureOf(row, 'baseline')?.median ?? 0;
+  // Of what is a ratio itself, or next to nothing, a ratio tells nothing.
+  if (column === 'baseline' || baseline <= 0 || ['%', 'x'].includes(row.unit)) return absolute;
   return `**${digits(median / baseline)}x** ${absolute}`;
 }
 

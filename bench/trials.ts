@@ -51,10 +51,23 @@ export class Results {
     );
     for (const [key, numbers] of this.#numbers) {
       const [who, name] = key.split(': ') as [Column, string];
-      if (name === what) figures[who] = figure(numbers.map(number => number * scale));
+      if (name === what && !this.isWrong(who))
+        figures[who] = figure(numbers.map(number => number * scale));
     }
     return figures;
   }
+}
+
+/** What is wrong with the updates that a store holds, if something is: it has grown by so many. */
+export function faultOf(
+  { name }: Driver,
+  grown: number,
+  { resolved, rejected }: { resolved: number; rejected: number },
+): string | undefined {
+  if (grown < resolved) return `${resolved - grown} of ${resolved} updates are lost`;
+  // What the baseline rejects it may have recorded all the same.
+  const most = resolved + (name === 'baseline' ? rejected : 0);
+  return grown > most ? `${grown - most} updates count twice` : undefined;
 }
 
 /** Bun collects garbage by itself while nothing is to do. */

@@ -2,7 +2,7 @@
 import { type Driver, driversOf } from './drivers.ts';
 import { type Bound, type Column, finish, makeData, type Row, short, total } from './measure.ts';
 import type { Answer, Question } from './recorder.ts';
-import { copyStore, makeStores, Results, withChild } from './trials.ts';
+import { copyStore, faultOf, makeStores, Results, withChild } from './trials.ts';
 
 const SIZES = short ? [1000] : [10, 1000, 10_000, 100_000];
 const TRIALS = short ? 2 : 3;
@@ -59,10 +59,8 @@ async function trial(driver: Driver, from: string, size: number, to: Results, re
     }
   });
   const grown = Number(await driver.total?.(own)) - total(makeData(size));
-  if (grown < sum.resolved) to.wrong(driver.name, `${sum.resolved - grown} updates are lost`);
-  // What was rejected may have been recorded all the same, but for keyledger.
-  const most = sum.resolved + (driver.name === 'baseline' ? sum.rejected : 0);
-  if (grown > most) to.wrong(driver.name, `${grown - most} updates count twice`);
+  const fault = faultOf(driver, grown, sum);
+  if (fault) to.wrong(driver.name, fault);
 }
 
 const rows: Row[] = [];

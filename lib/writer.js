@@ -265,11 +265,15 @@ export class Writer {
     const batch = new Open(new Batch(this.#native, hold));
     // Under load a commit that starts as soon as the last one ends finds few updates: those that it is paid for by
     // come while it waits.
-    const underLoad = scope.queued > 0;
-    const committed = scope.enqueue(async () => {
-      if (underLoad) await gather(batch, scope);
+    // Not while others wait for the lock.
+    const underLoad = hold === undefined && scope.queued > 0;
+    const close = () => {
       if (scope.open === batch) scope.open = undefined;
+    };
+    const committed = scope.enqueue(async () => {
       try {
+        if (underLoad) await gather(batch, scope);
+        close();
         batch.tell();
         this.#front.tell();
         const reloaded = await this.#whenFree(left =>
@@ -278,6 +282,7 @@ export class Writer {
         if (reloaded) this.#log.info('reloaded', { file: this.#dataFile });
         this.#logUpdates(batch);
       } finally {
+        close();
         this.#pending.delete(batch);
         this.#keepForExit();
         this.#front.changed();
@@ -361,14 +366,15 @@ export class Writer {
  * @param {Scope} scope
  */
 async function gather(batch, scope) {
-  const deadline = elapsed() + GATHERING.inAll;
   let ms = GATHERING.first;
+  let waited = 0;
   let before;
   do {
     before = batch.count;
     await Ledger.pause(ms);
+    waited += ms;
     ms = Math.min(2 * ms, GATHERING.most);
-  } while (batch.count > before && scope.open === batch && elapsed() < deadline);
+  } while (batch.count > before && scope.open === batch && waited < GATHERING.inAll);
 }
 
 /** @param {import('../native.cjs').Loss} loss */
