@@ -9,10 +9,10 @@ import {
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { createLedger } from '../index.js';
 import { driverOf } from './drivers.ts';
 import {
   asRequested,
+  check,
   type Figure,
   figure,
   finish,
@@ -36,6 +36,9 @@ const driver = driverOf('keyledger');
 await driver.make(folder, data);
 const { find, load } = await driver.open(folder);
 await load?.();
+for (const { key } of data.keys) check((await find(key))?.key === key, `keyledger finds ${key}`);
+// Not before: the module reads its settings when it is evaluated.
+const { createLedger } = await import('../index.js');
 
 const map = new Map(data.keys.map(record => [record.key, Promise.resolve(record)]));
 const hits: Record<string, Call> = {

@@ -52,7 +52,7 @@ function figureText(row: Row, column: Column, { median, least, most }: Figure): 
   const absolute = `${digits(median)} ${row.unit}${spread}`;
   const baseline = figureOf(row, 'baseline')?.median ?? 0;
   // Of what is a ratio itself, or next to nothing, a ratio tells nothing.
-  if (column === 'baseline' || baseline <= 0 || ['%', 'x'].includes(row.unit)) return absolute;
+  if (column === 'baseline' || baseline <= 0 || ['', '%', 'x'].includes(row.unit)) return absolute;
   return `**${digits(median / baseline)}x** ${absolute}`;
 }
 

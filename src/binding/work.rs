@@ -127,10 +127,12 @@ impl Batch {
         self.0.deltas.lock().len() as u32
     }
 
-    /// Takes note that all is said and done about it. Gives whether there is something to tidy up.
+    /// Takes note that all is said and done about it: a commit that has not begun has nothing to do any more, and one that is
+    /// under way is waited for. Gives whether there is something to tidy up.
     #[napi(catch_unwind)]
     pub fn settle(&self) -> bool {
         PENDING.lock().retain(|batch| !ptr::eq(batch.updates.as_ptr(), &raw const *self.0));
+        self.0.deltas.lock().clear();
         self.0.replaced.lock().is_some()
     }
 
@@ -250,7 +252,8 @@ impl Ledger {
             let hold = hold.as_ref().and_then(Weak::upgrade);
             let left = duration(left_ms).saturating_sub(start.elapsed());
             let fault = commit(&ledger, &updates, hold.as_deref(), now, false, left).err()?;
-            Some(Loss { fault: Fault::from(&fault), updates: updates.deltas.lock().len() as u32 })
+            let lost = mem::take(&mut *updates.deltas.lock());
+            Some(Loss { fault: Fault::from(&fault), updates: lost.len() as u32 })
         };
         pending.iter().filter_map(lost).collect()
     }
