@@ -16,7 +16,6 @@ import {
   makeData,
   makeKey,
   type Row,
-  short,
   shuffled,
   total,
 } from './measure.ts';
@@ -33,14 +32,10 @@ interface Case {
 }
 
 const isBun = 'bun' in process.versions;
-const TRIALS = short ? 2 : 3;
-const SECONDS = short ? 2 : 3;
+const TRIALS = 3;
+const SECONDS = 3;
 const WARM_UP_SECONDS = 1;
-const WHO: Who[] = short ? ['keyledger', 'no storage'] : ['keyledger', 'baseline', 'no storage'];
-const SHORT: Case[] = [
-  { connections: 50, keys: 10, cold: false, least: 0.85 },
-  { connections: 50, keys: 1000, cold: false, least: 0.7 },
-];
+const WHO: Who[] = ['keyledger', 'baseline', 'no storage'];
 const FULL: Case[] = [
   { connections: 50, keys: 10, cold: true, least: 0.85 },
   { connections: 50, keys: 100, cold: true, least: 0.85 },
@@ -51,11 +46,7 @@ const FULL: Case[] = [
   { connections: 200, keys: 1000, cold: false },
 ];
 /** Nobody's bounds are for Node, where the server itself is the limit: what tells nothing new there is left out. */
-const CASES = short
-  ? SHORT
-  : isBun
-    ? FULL
-    : FULL.filter(({ keys }) => keys === 10 || keys === 1000);
+const CASES = isBun ? FULL : FULL.filter(({ keys }) => keys === 10 || keys === 1000);
 /** What p99 of keyledger may be of the ceiling's. */
 const P99 = 3;
 const NONE: Bound = { limit: 0 };

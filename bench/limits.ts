@@ -22,10 +22,9 @@ import {
   makeData,
   type Row,
   ratio,
-  short,
 } from './measure.ts';
 
-const TURNS = short ? 5 : 15;
+const TURNS = 15;
 const ROUNDS = 100;
 type Call = (key: string) => Promise<unknown>;
 

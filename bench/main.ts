@@ -49,16 +49,17 @@ function run(benchmark: string, { name, command, args }: Runtime, short: boolean
 
 const checks = process.argv.includes('--check');
 const asked = process.argv.slice(2).filter(arg => arg !== '--check');
+const known = checks ? SHORT : ALL;
 for (const name of asked) {
-  if (!ALL.includes(name))
-    throw new Error(`there is no benchmark ${name}; there are ${ALL.join(', ')}`);
+  if (!known.includes(name))
+    throw new Error(`there is no such benchmark: ${name}; there are ${known.join(', ')}`);
 }
 const machine = `${cpus().length} cores, ${cpus()[0]?.model}, ${process.platform}`;
 const HEAD = `${machine}. Medians of several trials in turn, and from the least to the most of them.`;
 console.log(HEAD);
 
 let missed = 0;
-for (const benchmark of asked.length > 0 ? asked : checks ? SHORT : ALL) {
+for (const benchmark of asked.length > 0 ? asked : known) {
   const result: Result = { benchmark, machine, tables: [] };
   let text = `# ${benchmark}\n\n${HEAD}\n`;
   for (const runtime of runtimes(checks)) {

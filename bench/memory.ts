@@ -6,9 +6,9 @@ import process from 'node:process';
 import { start } from './child.ts';
 import { driverOf } from './drivers.ts';
 import type { Answer, Question } from './holder.ts';
-import { figure, finish, folder, makeData, makeKey, type Row, short } from './measure.ts';
+import { figure, finish, folder, makeData, makeKey, type Row } from './measure.ts';
 
-const SIZES = short ? [100_000] : [10_000, 100_000];
+const SIZES = [10_000, 100_000];
 const TURNS = 3;
 /** What is allowed beside twice the file. */
 const PER_ENTRY = 1500;

@@ -1,14 +1,14 @@
 // Four processes on one file of 1000 keys, against one of them alone.
 import { type Child, start } from './child.ts';
 import { driversOf } from './drivers.ts';
-import { finish, inTurn, makeData, type Row, ratio, short, total } from './measure.ts';
+import { finish, inTurn, makeData, type Row, ratio, total } from './measure.ts';
 import type { Answer, Question } from './recorder.ts';
 import { faultOf, makeStores, Results } from './trials.ts';
 
 const PROCESSES = 4;
 const COUNT = 1000;
 const IN_FLIGHT = [1, 10, 100];
-const TURNS = short ? 2 : 3;
+const TURNS = 3;
 const TURN_MS = 600;
 
 type Recorder = Child<Question, Answer>;

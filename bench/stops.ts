@@ -1,10 +1,10 @@
 // The longest stop of the event loop, one piece of work after the other. Watching keeps a processor busy.
 import { driversOf } from './drivers.ts';
-import { type Column, finish, type Row, short } from './measure.ts';
+import { type Column, finish, type Row } from './measure.ts';
 import { copyStore, makeStores, Results, withChild } from './trials.ts';
 
-const SIZES = short ? [10_000] : [10_000, 100_000];
-const TRIALS = short ? 2 : 3;
+const SIZES = [10_000, 100_000];
+const TRIALS = 3;
 const LIMIT_MS = 5;
 
 /** The works of all, and those of a store that is a JSON file. */

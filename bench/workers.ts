@@ -14,13 +14,12 @@ import {
   makeKey,
   type Row,
   ratio,
-  short,
 } from './measure.ts';
 import { makeStores } from './trials.ts';
 
 const COUNT = 10_000;
 const WORKERS = 4;
-const TURNS = short ? 3 : 9;
+const TURNS = 9;
 const TURN_MS = 200;
 const LEAST = 1.6;
 const UNDISTURBED = 0.8;

@@ -37,10 +37,10 @@ class Open {
   promise = Promise.resolve();
   /** What to log of it. @type {{ key: string, tokensUsed: number, model: string }[]} */
   updates = [];
-  /** @type {string[]} */
-  #keys = [];
   /** How many have come. */
   count = 0;
+  /** @type {string[]} */
+  #keys = [];
   /** For each key, the tokens and the time. @type {number[]} */
   #numbers = [];
 
@@ -114,6 +114,15 @@ class Scope {
     };
     this.#tail = result.then(ended, ended);
     return result;
+  }
+
+  /**
+   * What is recorded from now on belongs to another batch than this one.
+   *
+   * @param {Open} batch
+   */
+  close(batch) {
+    if (this.open === batch) this.open = undefined;
   }
 
   /** Waits until nothing is enqueued any more, and ends: from then on calls belong to what is outside. */
@@ -231,7 +240,7 @@ export class Writer {
     const scope = this.#scope();
     // Inside `withLock`, what waits for the lock can't be waited for.
     const due = [...this.#pending].filter(([, recorder]) => recorder.isWithin(scope));
-    for (const [batch, recorder] of due) if (recorder.open === batch) recorder.open = undefined;
+    for (const [batch, recorder] of due) recorder.close(batch);
     const outcomes = await Promise.allSettled(due.map(([batch]) => batch.promise));
     for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
   }
@@ -264,16 +273,12 @@ export class Writer {
     const { hold } = scope;
     const batch = new Open(new Batch(this.#native, hold));
     // Under load a commit that starts as soon as the last one ends finds few updates: those that it is paid for by
-    // come while it waits.
-    // Not while others wait for the lock.
+    // come while it waits. Under a lock that is held others would wait too.
     const underLoad = hold === undefined && scope.queued > 0;
-    const close = () => {
-      if (scope.open === batch) scope.open = undefined;
-    };
     const committed = scope.enqueue(async () => {
       try {
         if (underLoad) await gather(batch, scope);
-        close();
+        scope.close(batch);
         batch.tell();
         this.#front.tell();
         const reloaded = await this.#whenFree(left =>
@@ -282,7 +287,7 @@ export class Writer {
         if (reloaded) this.#log.info('reloaded', { file: this.#dataFile });
         this.#logUpdates(batch);
       } finally {
-        close();
+        scope.close(batch);
         this.#pending.delete(batch);
         this.#keepForExit();
         this.#front.changed();
@@ -333,7 +338,7 @@ export class Writer {
       } while (fault?.code === 'ELOCKED' && elapsed() < (this.#lastMoment ?? 0));
       if (fault?.code === 'ELOCKED' && !wait) continue;
       this.#pending.delete(batch);
-      if (scope.open === batch) scope.open = undefined;
+      scope.close(batch);
       batch.native.settle();
       if (fault) reportLoss({ fault, updates });
     }

@@ -16,7 +16,7 @@ import { join } from 'node:path';
 import process from 'node:process';
 import { parseArgs } from 'node:util';
 import { faultOf } from './binary.mjs';
-import { root } from './prepare.mjs';
+import { napi, root } from './prepare.mjs';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -28,7 +28,6 @@ const dist = join(root, 'dist');
 const main = join(dist, 'keyledger');
 
 rmSync(platforms, { recursive: true, force: true });
-const napi = join(root, 'node_modules', '@napi-rs', 'cli', 'dist', 'cli.js');
 execFileSync(process.execPath, [napi, 'create-npm-dirs'], { cwd: root, stdio: 'pipe' });
 
 const targets = readdirSync(platforms);

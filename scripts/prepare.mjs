@@ -9,9 +9,17 @@ export const root = fileURLToPath(new URL('..', import.meta.url));
 /** Something that the person at the keyboard has to mend; the message says how. */
 export class SetupError extends Error {}
 
-/** Installs the packages and builds the native module, each only when it is missing or out of date. */
-export function prepare() {
+/** The napi CLI, for Node.js to run. */
+export const napi = join(root, 'node_modules', '@napi-rs', 'cli', 'dist', 'cli.js');
+
+/** Installs the packages when they are missing or out of date. */
+export function install() {
   if (isInstallDue()) run('npm', ['ci', '--include=dev']);
+}
+
+/** The same, and builds the native module when that is. */
+export function prepare() {
+  install();
   if (isBuildDue()) {
     requireCargo();
     run('npm', ['run', 'build']);

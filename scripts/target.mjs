@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import process from 'node:process';
-import { prepare, root } from './prepare.mjs';
+import { install, napi, root } from './prepare.mjs';
 
 const GLIBC = '2.17';
 const zig = join(root, 'target', 'zig');
@@ -31,7 +31,7 @@ function withZig() {
 
 const [triple] = process.argv.slice(2);
 if (triple === undefined) throw new Error('Which target? They are listed in package.json.');
-prepare();
+install();
 run({}, 'rustup', 'target', 'add', triple);
 const crosses = triple.includes('linux');
 const cargo = process.env.CARGO_HOME ?? join(homedir(), '.cargo');
@@ -40,7 +40,6 @@ const env = {
   // Where it was built is nobody's business.
   RUSTFLAGS: `--remap-path-prefix=${cargo}=cargo --remap-path-prefix=${root}=keyledger`,
 };
-const napi = join(root, 'node_modules', '@napi-rs', 'cli', 'dist', 'cli.js');
 const what = ['--platform', '--release', '--features', 'binding', '--no-js'];
 const where = ['--output-dir', 'artifacts', '--dts', join('..', 'native.d.cts')];
 const target = ['--target', triple.endsWith('linux-gnu') ? `${triple}.${GLIBC}` : triple];

@@ -1,24 +1,19 @@
 /** docs/migrate.md: what works of bundling, and of compiling to one file. */
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { root } from '../../scripts/prepare.mjs';
-import { makeProject, removeProjects, run, serve } from './registry.js';
+import { installByNpm, makeProject, run, useRegistry } from './registry.js';
 import { bun } from './runtimes.js';
 
-let registry: Awaited<ReturnType<typeof serve>>;
 let project: string;
-beforeAll(async () => {
-  registry = await serve();
-});
-afterEach(removeProjects);
-afterAll(() => registry.server.close());
+useRegistry();
 
 const SOURCE = `import { findApiKey } from 'keyledger'; console.log(await findApiKey('sk-a'));`;
 
 async function install(): Promise<void> {
-  project = makeProject(registry.url, { type: 'module' });
-  await run(project, {}, 'npm', 'install', '--no-audit', '--no-fund', 'keyledger');
+  project = makeProject('module');
+  await installByNpm(project);
   writeFileSync(join(project, 'main.js'), SOURCE);
 }
 

@@ -1,19 +1,12 @@
 /** As its user would: the packages installed into empty projects, and used there. */
 import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { root } from '../../scripts/prepare.mjs';
-import { makeProject, removeProjects, run, serve } from './registry.js';
+import { installByBun, installByNpm, makeProject, run, useRegistry } from './registry.js';
 import { bun, RUNTIMES } from './runtimes.js';
 
-let registry: Awaited<ReturnType<typeof serve>>;
-beforeAll(async () => {
-  registry = await serve();
-});
-afterAll(() => {
-  registry.server.close();
-  removeProjects();
-});
+useRegistry();
 
 /** Uses what `storage` and `cache` export; prints what came of it. */
 const USE = `
@@ -37,7 +30,7 @@ const USE = `
 `;
 const USED = { total: 42, unknown: null, inFile: 42, lru: 'any kind', same: true };
 
-const PROGRAMS = {
+const PROGRAMS: Record<string, { type: 'commonjs' | 'module'; name: string; source: string }> = {
   'import in an ES module': {
     type: 'module',
     name: 'static.js',
@@ -61,21 +54,17 @@ const PROGRAMS = {
   },
 };
 
-const INSTALLERS: Record<string, (project: string) => Promise<string>> = {
-  npm: project => run(project, {}, 'npm', 'install', '--no-audit', '--no-fund', 'keyledger'),
-  Bun: async project => {
+const INSTALLERS: Record<string, (project: string) => Promise<void>> = {
+  npm: installByNpm,
+  Bun: project => {
     const cache = { BUN_INSTALL_CACHE_DIR: join(project, '.bun') };
-    await run(project, cache, bun, 'add', '--ignore-scripts', 'keyledger');
-    // As it is deployed: from the lockfile, in a place that has nothing yet.
-    await run(project, cache, 'rm', '-r', 'node_modules');
-    const options = ['--frozen-lockfile', '--production', '--ignore-scripts'];
-    return run(project, cache, bun, 'install', ...options);
+    return installByBun(project, (...args) => run(project, cache, bun, ...args));
   },
 };
 
 describe.each(Object.entries(INSTALLERS))('installed by %s', (_, install) => {
   test.each(Object.entries(PROGRAMS))('%s, on every runtime', async (_, { type, name, source }) => {
-    const project = makeProject(registry.url, { type });
+    const project = makeProject(type);
     await install(project);
     writeFileSync(join(project, name), source);
     const printed: Record<string, unknown> = {};
@@ -91,7 +80,7 @@ describe.each(Object.entries(INSTALLERS))('installed by %s', (_, install) => {
   });
 
   test('types, as a gateway uses them', async () => {
-    const project = makeProject(registry.url, { type: 'module' });
+    const project = makeProject('module');
     await install(project);
     const use = `
       const record: ApiKey | null = await findApiKey('sk-a');

@@ -1,18 +1,13 @@
 /** What happens where there is no binary, or not the right one. */
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { root } from '../../scripts/prepare.mjs';
-import { makeProject, removeProjects, run, serve, version } from './registry.js';
+import { installByNpm, makeProject, run, useRegistry, version } from './registry.js';
 import { bun } from './runtimes.js';
 
-let registry: Awaited<ReturnType<typeof serve>>;
 let project: string;
-beforeAll(async () => {
-  registry = await serve();
-});
-afterEach(removeProjects);
-afterAll(() => registry.server.close());
+useRegistry();
 
 const GNU = 'keyledger-linux-x64-gnu';
 const MUSL = 'keyledger-linux-x64-musl';
@@ -20,8 +15,8 @@ const place = (name: string) => join(project, 'node_modules', name);
 
 /** Installs it, and changes what was installed. */
 async function install(change: () => void): Promise<void> {
-  project = makeProject(registry.url, { type: 'module' });
-  await run(project, {}, 'npm', 'install', '--no-audit', '--no-fund', 'keyledger');
+  project = makeProject('module');
+  await installByNpm(project);
   change();
 }
 

@@ -1,16 +1,16 @@
 /** In what Alpine has: musl and no `ldd`; Bun from its package, and Node.js. */
 import { cpSync, readdirSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { beforeAll, beforeEach, expect, test } from 'vitest';
 import { muslRoot } from '../../scripts/musl.mjs';
-import { makeProject, removeProjects, run, serve, version } from './registry.js';
+import { installByBun, makeProject, run, useRegistry, version } from './registry.js';
 
 const system = muslRoot();
 /** Mounts that end with the command, whatever ends it. */
 const MOUNT = 'mount --bind /proc "$0/proc" && mount --bind /dev "$0/dev" && exec chroot "$0" "$@"';
 const RUNTIMES = ['bun', 'node'];
+useRegistry();
 
-let registry: Awaited<ReturnType<typeof serve>>;
 let project: string;
 /** The project as that system sees it. */
 let cwd: string;
@@ -27,18 +27,9 @@ function inside(runtime: string, ...args: string[]): Promise<string> {
 }
 
 beforeAll(async () => {
-  registry = await serve();
-  project = makeProject(registry.url, { type: 'module' }, join(system, 'tmp'));
+  project = makeProject('module', join(system, 'tmp'));
   cwd = `/tmp/${basename(project)}`;
-  await inside('bun', 'add', '--cwd', cwd, '--ignore-scripts', 'keyledger');
-  // As it is deployed: from the lockfile, in a place that has nothing yet.
-  await run(project, {}, 'rm', '-r', 'node_modules');
-  const options = ['--frozen-lockfile', '--production', '--ignore-scripts'];
-  await inside('bun', 'install', '--cwd', cwd, ...options);
-});
-afterAll(() => {
-  registry.server.close();
-  removeProjects();
+  await installByBun(project, (...args) => inside('bun', ...args, '--cwd', cwd));
 });
 
 /** Records a use of a key, and tells which binary was loaded. */
@@ -64,7 +55,7 @@ async function used(runtime: string): Promise<unknown> {
 }
 
 test.each(RUNTIMES)('installed by Bun without scripts, it runs on %s', async runtime => {
-  expect(readdirSync(join(project, 'node_modules')).sort()).toEqual(
+  expect(readdirSync(join(project, 'node_modules'))).toEqual(
     expect.arrayContaining(['keyledger', 'keyledger-linux-x64-musl']),
   );
   expect(await used(runtime)).toEqual(USED);
@@ -84,7 +75,7 @@ test.each(RUNTIMES)('beside the binary for glibc it takes its own, on %s', async
 });
 
 test.each(RUNTIMES)('without it the error says what to install, on %s', async runtime => {
-  const alone = makeProject(registry.url, { type: 'module' }, join(system, 'tmp'));
+  const alone = makeProject('module', join(system, 'tmp'));
   const [from, to] = [project, alone].map(folder => join(folder, 'node_modules', 'keyledger'));
   cpSync(from as string, to as string, { recursive: true });
   const source = `await import('keyledger').catch(({ message }) => console.log(message));`;

@@ -7,6 +7,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { afterAll, beforeAll } from 'vitest';
 import { root } from '../../scripts/prepare.mjs';
 
 export const dist = join(root, 'dist');
@@ -29,7 +30,7 @@ export const main = tarballs.find(name => /^keyledger-\d/.test(name)) ?? 'no mai
 export const { version } = manifestOf(main);
 
 /** Serves the packages; what else is asked for does not exist. */
-export async function serve(): Promise<{ url: string; server: Server }> {
+async function serve(): Promise<Server> {
   const packages = new Map(tarballs.map(tarball => [manifestOf(tarball).name, tarball]));
   const server = createServer((request, response) => {
     const path = decodeURIComponent(request.url ?? '').slice(1);
@@ -54,28 +55,36 @@ export async function serve(): Promise<{ url: string; server: Server }> {
     }
   });
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`, server };
+  return server;
 }
 
-let projects = 0;
+let registry = '';
+const made: string[] = [];
 
-/** An empty project of this type whose packages come from the registry; away with `removeProjects`. */
-export function makeProject(registry: string, fields: object, at: string = tmpdir()): string {
-  const project = join(at, `keyledger-packages-${process.pid}-${projects++}`);
+/** Has the registry serve while the tests of a file run, and the projects go away after that. */
+export function useRegistry(): void {
+  let server: Server;
+  beforeAll(async () => {
+    server = await serve();
+    registry = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+  });
+  afterAll(() => {
+    server.close();
+    for (const project of made) rmSync(project, { recursive: true, force: true });
+  });
+}
+
+/** An empty project of this type whose packages come from the registry. */
+export function makeProject(type: 'commonjs' | 'module', at: string = tmpdir()): string {
+  const project = join(at, `keyledger-packages-${process.pid}-${made.length}`);
   made.push(project);
   mkdirSync(project);
   writeFileSync(join(project, '.npmrc'), `registry=${registry}\n`);
   writeFileSync(
     join(project, 'package.json'),
-    JSON.stringify({ name: 'gateway', version: '1.0.0', ...fields }),
+    JSON.stringify({ name: 'gateway', version: '1.0.0', type }),
   );
   return project;
-}
-
-const made: string[] = [];
-
-export function removeProjects(): void {
-  for (const project of made.splice(0)) rmSync(project, { recursive: true, force: true });
 }
 
 const execute = promisify(execFile);
@@ -95,4 +104,18 @@ export async function run(
     env: { ...Object.fromEntries(inherited), ...own },
   });
   return stdout.trim();
+}
+
+export async function installByNpm(project: string): Promise<void> {
+  await run(project, {}, 'npm', 'install', '--no-audit', '--no-fund', 'keyledger');
+}
+
+/** As it is deployed: from a lockfile, without scripts, in a place that has nothing yet. `bun` runs Bun in the project. */
+export async function installByBun(
+  project: string,
+  bun: (...args: string[]) => Promise<string>,
+): Promise<void> {
+  await bun('add', '--ignore-scripts', 'keyledger');
+  rmSync(join(project, 'node_modules'), { recursive: true });
+  await bun('install', '--frozen-lockfile', '--production', '--ignore-scripts');
 }
